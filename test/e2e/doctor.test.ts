@@ -3,7 +3,9 @@ import { writeFile } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { type RunningAuthorizationServer, startAuthorizationServer } from '../harness/authorization-server.ts';
+import { doctor } from '../../src/commands/doctor.ts';
+import { startAuthorizationServer } from '../harness/authorization-server.ts';
+import { callCommand } from '../harness/call-command.ts';
 import { soon } from '../harness/eventually.ts';
 import { echo, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { closeServer, listen } from '../harness/http-server.ts';
@@ -13,15 +15,7 @@ import { runCommand } from '../harness/run-command.ts';
 
 const SECRET = 'the-client-secret-of-this-test';
 
-interface Scene {
-  backend: string;
-  config: string;
-  server: RunningAuthorizationServer;
-  write(name: string, content: string): Promise<string>;
-  doctor(...args: string[]): ReturnType<typeof runCommand>;
-}
-
-async function startScene(t: TestContext): Promise<Scene> {
+async function startScene(t: TestContext) {
   const upstream = await startFakeUpstream(t, echo);
   const backend = `${upstream.url}/mcp`;
   const server = await startAuthorizationServer({
@@ -30,7 +24,7 @@ async function startScene(t: TestContext): Promise<Scene> {
   });
   t.after(server.close);
   const folder = temporaryFolder(t);
-  const write = async (name: string, content: string) => {
+  const write = async (name: string, content: string): Promise<string> => {
     await writeFile(join(folder, name), content);
     return join(folder, name);
   };
@@ -59,15 +53,16 @@ async function startScene(t: TestContext): Promise<Scene> {
     config: file,
     server,
     write,
-    doctor: (...args) => runCommand(['doctor', '--config', file, ...args]),
+    /** Without standard input, which has to be a real one. */
+    check: (...args: string[]) => callCommand(doctor, ['--config', file, ...args]),
   };
 }
 
-test('reports each step and the claims, but no token or secret, and exits with 0', async (t) => {
-  const { backend, server, write, doctor } = await startScene(t);
+test('reports each step and the claims of a token from standard input, but no token or secret, and exits with 0', async (t) => {
+  const { backend, config, server } = await startScene(t);
   const token = await server.issueSubjectToken({ sub: 'alice', audience: ['agent', 'cambist'] });
-  const file = await write('token', `Bearer ${token}\n`);
-  const { code, stdout, stderr } = await doctor('--route', 'github', '--subject-token-file', file);
+  const args = ['doctor', '--config', config, '--route', 'github', '--subject-token-file', '-'];
+  const { code, stdout, stderr } = await runCommand(args, { input: `Bearer ${token}\n` });
   assert.deepEqual([code, stderr], [0, '']);
   for (const line of [
     `authorization server "local": ${server.issuer}`,
@@ -92,19 +87,10 @@ test('reports each step and the claims, but no token or secret, and exits with 0
   assert.ok(!/eyJ[\w-]+\.[\w-]+\./.test(stdout), 'no issued token');
 });
 
-test('reads a subject token from standard input', async (t) => {
-  const { config, server } = await startScene(t);
-  const input = `${await server.issueSubjectToken({ sub: 'alice', audience: 'cambist' })}\n`;
-  const args = ['doctor', '--config', config, '--route', 'github', '--subject-token-file', '-'];
-  const { code, stdout } = await runCommand(args, { input });
-  assert.equal(code, 0, stdout);
-  assert.match(stdout, /subject token from standard input: iss/);
-});
-
 test('exits with 1 on a problem, and prints stable codes with --json', async (t) => {
-  const { server, write, doctor } = await startScene(t);
+  const { server, write, check } = await startScene(t);
   const file = await write('token', await server.issueSubjectToken({ sub: 'alice', audience: 'cambist' }));
-  const { code, stdout } = await doctor('--subject-token-file', file, '--json');
+  const { code, stdout } = await check('--subject-token-file', file, '--json');
   const report = JSON.parse(stdout) as { healthy: boolean; findings: Record<string, unknown>[] };
   assert.deepEqual([code, report.healthy], [1, false]);
   const [wrong] = report.findings.filter(({ severity }) => severity === 'error');
@@ -112,45 +98,33 @@ test('exits with 1 on a problem, and prints stable codes with --json', async (t)
   assert.deepEqual(Object.keys(wrong ?? {}), ['about', 'severity', 'code', 'what', 'why', 'fix']);
 });
 
-test('exits with 2 on an unknown route, or on a file without a token', async (t) => {
-  const { doctor, write } = await startScene(t);
-  const route = await doctor('--route', 'gihtub');
-  assert.deepEqual([route.code, route.stdout], [2, '']);
-  assert.match(route.stderr, /unknown route "gihtub": the config has github, docs/);
-  const trust = await doctor('--trust', '--route', 'github');
-  assert.deepEqual([trust.code, trust.stdout], [2, '']);
-  assert.match(trust.stderr, /--trust takes no --route/);
-  const file = await doctor('--subject-token-file', '/nowhere/token');
-  assert.equal(file.code, 2);
-  assert.match(file.stderr, /"\/nowhere\/token" cannot be read/);
-  for (const [content, why] of [
-    [' \n', /is empty: name a file that contains a token/],
-    ['{"access_token":"eyJ"}', /contains other text than a token: name a file/],
-  ] as const) {
-    const { code, stderr } = await doctor('--subject-token-file', await write('other', content));
-    assert.equal(code, 2);
-    assert.match(stderr, why);
-  }
-});
-
-test('reads at most 64 KiB of a token, from a file and from standard input', async (t) => {
-  const { config, write, doctor } = await startScene(t);
-  const short = await doctor('--subject-token-file', await write('short', `Bearer ${'a'.repeat(65_529)}`));
-  assert.match(short.stdout, /subject token from .*short is opaque/);
-  const long = await doctor('--subject-token-file', await write('long', `Bearer ${'a'.repeat(65_530)}`));
-  const endless = await doctor('--subject-token-file', '/dev/zero');
+test('exits with 2 on an unknown route, on other flags, or on a file without a token', async (t) => {
+  const { check, config, write } = await startScene(t);
   const args = ['doctor', '--config', config, '--subject-token-file', '-'];
   const piped = await runCommand(args, { input: 'a'.repeat(1024 * 1024) });
-  for (const { code, stdout, stderr } of [long, endless, piped]) {
-    assert.deepEqual([code, stdout], [2, '']);
-    assert.match(stderr, /"(\S+|standard input)" is longer than 64 KiB, too long for a token: name a file/);
+  assert.equal(piped.code, 2);
+  assert.match(piped.stderr, /"standard input" is longer than 64 KiB/);
+  for (const [args, why] of [
+    [['--route', 'gihtub'], /unknown route "gihtub": the config has github, docs/],
+    [['--trust', '--route', 'github'], /--trust takes no --route/],
+    [['--subject-token-file', '/nowhere/token'], /"\/nowhere\/token" cannot be read/],
+    [['--subject-token-file', await write('empty', ' \n')], /is empty: name a file that contains a token/],
+    [['--subject-token-file', await write('json', '{"access_token":"eyJ"}')], /contains other text than a token/],
+    [['--subject-token-file', await write('long', `Bearer ${'a'.repeat(65_530)}`)], /long" is longer than 64 KiB/],
+    [['--subject-token-file', '/dev/zero'], /"\/dev\/zero" is longer than 64 KiB, too long for a token: name a file/],
+  ] as const) {
+    const { code, stdout, stderr } = await check(...args);
+    assert.deepEqual([code, stdout], [2, ''], args.join(' '));
+    assert.match(stderr, why);
   }
+  const longest = await check('--subject-token-file', await write('longest', `Bearer ${'a'.repeat(65_529)}`));
+  assert.match(longest.stdout, /subject token from .*longest is opaque/);
 });
 
 test('reports a wrong config as validate does, and sends nothing', async (t) => {
   const { write } = await startScene(t);
   const file = await write('bad.yaml', 'version: 1\nroutes: []\n');
-  const { code, stdout, stderr } = await runCommand(['doctor', '--config', file]);
+  const { code, stdout, stderr } = await callCommand(doctor, ['--config', file]);
   assert.deepEqual([code, stdout], [1, '']);
   assert.ok(stderr.startsWith(`${file}:2:9: `));
 });

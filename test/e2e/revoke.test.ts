@@ -2,12 +2,13 @@ import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { revoke as revokeTokens } from '../../src/commands/revoke.ts';
 import { readRecords } from '../harness/audit-records.ts';
+import { callCommand } from '../harness/call-command.ts';
 import { eventually } from '../harness/eventually.ts';
 import { startFakeSetup } from '../harness/fake-setup.ts';
 import { freePort } from '../harness/http-server.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
-import { runCommand } from '../harness/run-command.ts';
 
 const KEY = 'the key of the operators, which no agent can read';
 const OTHER_KEY = 'another key, which an agent could have made up';
@@ -30,7 +31,8 @@ async function start(t: TestContext, top: Readonly<Record<string, unknown>> = CO
   const { issuer } = setup.authorizationServer;
   const bearer = (subject: string, sid: string) =>
     setup.bearer({ subject, audience: 'cambist', claims: { sid, iat: Math.floor(Date.now() / 1000) - 60 } });
-  const revoke = (...more: string[]) => runCommand(['revoke', '--config', configFile, '--issuer', issuer, ...more]);
+  const revoke = (...more: string[]) =>
+    callCommand(revokeTokens, ['--config', configFile, '--issuer', issuer, ...more]);
   return { ...setup, configFile, directory, issuer, bearer, revoke };
 }
 
@@ -61,11 +63,9 @@ test('ends one session of a user, then all, and records both', async (t) => {
 });
 
 test('refuses another key, another issuer, and what is not a token', async (t) => {
-  const { call, bearer, revoke, configFile, directory, cambist, authorizationServer } = await start(t);
+  const { call, bearer, revoke, directory, cambist, authorizationServer } = await start(t);
   const alice = await bearer('alice', 's1');
-  const unknown = await runCommand([
-    ...['revoke', '--config', configFile, '--issuer', 'https://idp.example.com', '--subject', 'alice'],
-  ]);
+  const unknown = await revoke('--issuer', 'https://idp.example.com', '--subject', 'alice');
   assert.deepEqual([unknown.code, unknown.stdout], [1, '']);
   assert.equal(
     unknown.stderr,

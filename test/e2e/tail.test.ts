@@ -6,29 +6,30 @@ import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { DecisionRow } from '../../src/admin/decision-report.ts';
+import { tail } from '../../src/commands/tail.ts';
+import { callCommand } from '../harness/call-command.ts';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually } from '../harness/eventually.ts';
 import { startFakeSetup } from '../harness/fake-setup.ts';
 import { freePort, listen } from '../harness/http-server.ts';
-import { BUILT_PROGRAM, runCommand } from '../harness/run-command.ts';
+import { BUILT_PROGRAM } from '../harness/run-command.ts';
 
 const authority = createCertificateAuthority();
 
 async function start(t: TestContext) {
   const admin = `127.0.0.1:${await freePort()}`;
-  const setup = await startFakeSetup(t, { change: (config) => ({ ...config, admin }) });
-  return setup;
+  return startFakeSetup(t, { change: (config) => ({ ...config, admin }) });
 }
 
-test('prints the last decisions as text and as JSON, filtered by route and code', async (t) => {
+test('prints the last decisions as text and as JSON, filtered by route and code, without characters that control the line', async (t) => {
   const setup = await start(t);
-  const early = await runCommand(['tail', '--config', setup.cambist.configFile]);
+  const early = await callCommand(tail, ['--config', setup.cambist.configFile]);
   assert.deepEqual([early.code, early.stdout, early.stderr], [0, '', 'no request has arrived yet\n']);
   await setup.call({ headers: await setup.bearer() });
   await setup.call();
   await setup.call({ path: '/nowhere' });
   const config = ['--config', setup.cambist.configFile];
-  const all = await runCommand(['tail', ...config]);
+  const all = await callCommand(tail, [...config]);
   assert.deepEqual([all.code, all.stderr], [0, '']);
   const [forwarded = '', refused = '', unmatched = ''] = all.stdout.trimEnd().split('\n');
   assert.match(
@@ -38,31 +39,28 @@ test('prints the last decisions as text and as JSON, filtered by route and code'
   assert.match(refused, / 401 ERR_SUBJECT_TOKEN_MISSING tools /);
   assert.match(unmatched, / 403 ERR_ROUTE_NOT_FOUND \(not routed\)$/);
   const errorsOf = async (...flags: string[]): Promise<unknown[]> => {
-    const { stdout } = await runCommand(['tail', ...config, '--json', ...flags]);
+    const { stdout } = await callCommand(tail, [...config, '--json', ...flags]);
     const lines = stdout.split('\n').filter((line) => line !== '');
     return lines.map((line) => (JSON.parse(line) as DecisionRow).error);
   };
   assert.deepEqual(await errorsOf('--route', 'tools', '--code', '4xx'), ['ERR_SUBJECT_TOKEN_MISSING']);
   assert.deepEqual(await errorsOf('--code', '403'), ['ERR_ROUTE_NOT_FOUND']);
   assert.deepEqual(await errorsOf('--code', 'ERR_SUBJECT_TOKEN_MISSING'), ['ERR_SUBJECT_TOKEN_MISSING']);
-  const other = await runCommand(['tail', ...config, '--route', 'tolls']);
+  const other = await callCommand(tail, [...config, '--route', 'tolls']);
   assert.deepEqual([other.code, other.stdout], [0, '']);
   assert.equal(other.stderr, 'the config has no route "tolls": known routes are tools\nno recent request matches\n');
-  const wrong = await runCommand(['tail', ...config, '--code', 'teapot']);
+  const wrong = await callCommand(tail, [...config, '--code', 'teapot']);
   assert.equal(wrong.code, 2);
   assert.match(wrong.stderr, /--code takes a status/);
-});
 
-test('prints what an authorization server states without characters that control or reorder the line', async (t) => {
-  const setup = await start(t);
   const scope = 'read \u001b[2J\u202efdp\u2066\u200b\u2028\ufeffend';
   setup.authorizationServer.behaviour = { kind: 'issue', fields: { scope } };
   assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200);
-  const { stdout } = await runCommand(['tail', '--config', setup.cambist.configFile]);
+  const { stdout } = await callCommand(tail, config);
   assert.match(stdout, /scope read \?\[2J\?fdp\?\?\?\?end\]\n$/);
-  const lines = await runCommand(['tail', '--json', '--config', setup.cambist.configFile]);
-  assert.match(lines.stdout, /"scope":"read \\u001b\[2J\\u202efdp\\u2066\\u200b\\u2028\\ufeffend"/);
-  assert.equal((JSON.parse(lines.stdout) as DecisionRow).granted?.scope, scope);
+  const [line = ''] = (await callCommand(tail, ['--json', ...config])).stdout.trimEnd().split('\n').slice(-1);
+  assert.match(line, /"scope":"read \\u001b\[2J\\u202efdp\\u2066\\u200b\\u2028\\ufeffend"/);
+  assert.equal((JSON.parse(line) as DecisionRow).granted?.scope, scope);
 });
 
 test('needs no config with --admin, and says so if the config is broken', async (t) => {
@@ -70,30 +68,40 @@ test('needs no config with --admin, and says so if the config is broken', async 
   await setup.call({ path: '/nowhere' });
   const admin = new URL(setup.cambist.adminUrl).host;
   await writeFile(setup.cambist.configFile, 'version: 1\nroutes: [');
-  const broken = await runCommand(['tail', '--config', setup.cambist.configFile]);
+  const broken = await callCommand(tail, ['--config', setup.cambist.configFile]);
   assert.deepEqual([broken.code, broken.stdout], [1, '']);
   assert.match(
     broken.stderr,
     /\ncambist tail: to read a running cambist without the config, add --admin with its address\n$/,
   );
-  const { code, stdout } = await runCommand(['tail', '--config', setup.cambist.configFile, '--admin', admin]);
+  const { code, stdout } = await callCommand(tail, ['--config', setup.cambist.configFile, '--admin', admin]);
   assert.equal(code, 0);
   assert.match(stdout, / 403 ERR_ROUTE_NOT_FOUND /);
-  const wrong = await runCommand(['tail', '--admin', 'http://127.0.0.1:9180']);
+  const wrong = await callCommand(tail, ['--admin', 'http://127.0.0.1:9180']);
   assert.equal(wrong.code, 2);
   assert.match(wrong.stderr, /--admin: must be host:port, as in /);
 });
 
-test('reports a server that is not the admin listener, and prints nothing of its response', async (t) => {
-  let body = '';
-  const server = createServer((_request, response) => response.end(body));
+test('reports a server that is not the admin listener, prints nothing of its response, and reads at most 16 MiB', async (t) => {
+  let body: string | undefined = '';
+  let sent = 0;
+  const server = createServer((_request, response) => {
+    if (body !== undefined) return response.end(body);
+    const more = (): void => {
+      sent += 1;
+      if (!response.destroyed) response.write(Buffer.alloc(1024 * 1024, ' '), more);
+    };
+    return more();
+  });
   const { port } = await listen(server);
   t.after(() => server.close());
-  for (body of ['\u001b[2Jowned', '{}', 'null', '{"last":1,"missed":0,"decisions":{}}']) {
-    const { code, stdout, stderr } = await runCommand(['tail', '--admin', `127.0.0.1:${port}`]);
-    const expected = `cambist tail: the listener at 127.0.0.1:${port} is not the admin listener of cambist: check the address\n`;
-    assert.deepEqual([code, stdout, stderr], [1, '', expected], body);
+  for (body of ['\u001b[2Jowned', '{}', 'null', '{"last":1,"missed":0,"decisions":{}}', undefined]) {
+    const { code, stdout, stderr } = await callCommand(tail, ['--admin', `127.0.0.1:${port}`]);
+    assert.deepEqual([code, stdout], [1, ''], body);
+    assert.match(stderr, /^cambist tail: .*is not the admin listener of cambist: check the address.*\n$/);
+    assert.doesNotMatch(stderr, /owned/);
   }
+  assert.ok(sent < 64);
 });
 
 test('reads an admin listener with TLS, and trusts the configured certificate alone', async (t) => {
@@ -107,35 +115,18 @@ test('reads an admin listener with TLS, and trusts the configured certificate al
   });
   await setup.call({ path: '/nowhere' });
   const { configFile, directory } = setup.cambist;
-  const { code, stdout } = await runCommand(['tail', '--config', configFile]);
+  const { code, stdout } = await callCommand(tail, ['--config', configFile]);
   assert.equal(code, 0);
   assert.match(stdout, / 403 ERR_ROUTE_NOT_FOUND /);
   const written = (await readFile(configFile, 'utf8')).replace('tls.crt', 'other.crt');
   const another = join(directory, 'another.yaml');
   await writeFile(another, written);
-  const refused = await runCommand(['tail', '--config', another]);
+  const refused = await callCommand(tail, ['--config', another]);
   assert.deepEqual([refused.code, refused.stdout], [1, '']);
   assert.equal(
     refused.stderr,
     `cambist tail: the listener at ${admin} has another certificate than the file in admin.tls\n`,
   );
-});
-
-test('reads no more than 16 MiB of a response', async (t) => {
-  let sent = 0;
-  const server = createServer((_request, response) => {
-    const more = (): void => {
-      sent += 1;
-      if (!response.destroyed) response.write(Buffer.alloc(1024 * 1024, ' '), more);
-    };
-    more();
-  });
-  const { port } = await listen(server);
-  t.after(() => server.close());
-  const { code, stderr } = await runCommand(['tail', '--admin', `127.0.0.1:${port}`]);
-  assert.equal(code, 1);
-  assert.match(stderr, /is not the admin listener of cambist/);
-  assert.ok(sent < 64);
 });
 
 test('follows further decisions until cambist is gone', async (t) => {

@@ -4,11 +4,14 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { DecisionRow } from '../../src/admin/decision-report.ts';
 import type { StatusReport } from '../../src/admin/status-report.ts';
+import type { Command } from '../../src/commands/command.ts';
+import { doctor } from '../../src/commands/doctor.ts';
+import { tail } from '../../src/commands/tail.ts';
 import { readRecords, recordsOf } from '../harness/audit-records.ts';
+import { callCommand } from '../harness/call-command.ts';
 import { eventually } from '../harness/eventually.ts';
 import { startFakeSetup } from '../harness/fake-setup.ts';
 import { freePort } from '../harness/http-server.ts';
-import { runCommand } from '../harness/run-command.ts';
 
 /** The built program with the region `/billing` of a team, and no route outside. */
 async function start(t: TestContext) {
@@ -57,7 +60,7 @@ async function start(t: TestContext) {
       eventually(`the series ${expected}`, async () => (await series()).join() === expected.join()),
     status: async () => (await fetch(`${cambist.adminUrl}/status.json`)).json() as Promise<StatusReport>,
     page: async () => (await fetch(cambist.adminUrl)).text(),
-    command: (name: string, ...args: string[]) => runCommand([name, '--config', cambist.configFile, ...args]),
+    command: (command: Command, ...args: string[]) => callCommand(command, ['--config', cambist.configFile, ...args]),
   };
 }
 
@@ -88,13 +91,13 @@ test('says which file is invalid, since when and why, as files come, change and 
     /Requests in the region of <a href="#teams">team <strong>billing<\/strong><\/a> get 503 since <time/,
   );
   assert.match(shown, /<section id="teams"/);
-  const doctor = JSON.parse((await command('doctor', '--json')).stdout);
-  const found = doctor.findings.filter(({ about }: { about: { kind: string } }) => about.kind === 'team');
+  const report = JSON.parse((await command(doctor, '--json')).stdout);
+  const found = report.findings.filter(({ about }: { about: { kind: string } }) => about.kind === 'team');
   assert.deepEqual(
     found.map(({ code, about, why }: Record<string, unknown>) => [code, about, why]),
     [['team_file_invalid', { kind: 'team', name: 'billing' }, `${invalid?.cause}; number of further errors: 1`]],
   );
-  const unknown = await command('doctor', '--route', 'billing/ledger');
+  const unknown = await command(doctor, '--route', 'billing/ledger');
   assert.match(unknown.stderr, /the routes of "billing" are invalid: ".*refunds\.yaml" has an error/);
   const problem = await cambist.waitForLog(({ msg }) => String(msg).includes('refunds.yaml:2'));
   assert.equal(problem.team, 'billing');
@@ -104,7 +107,7 @@ test('says which file is invalid, since when and why, as files come, change and 
   await rm(join(folder, 'spaced name.yaml'));
   await has('billing/ledger.yaml 1');
   assert.equal((await status()).teams?.[0]?.open, true);
-  const valid = JSON.parse((await command('doctor', '--json')).stdout);
+  const valid = JSON.parse((await command(doctor, '--json')).stdout);
   assert.ok(valid.findings.some(({ code }: { code: string }) => code === 'team_files_valid'));
 });
 
@@ -133,8 +136,7 @@ test('names the team in the log, the audit trail, tail, metrics and the page, wi
   const lines = cambist.logs().filter(({ msg }) => msg === 'request');
   assert.deepEqual(lines.map(fields), expected);
   assert.deepEqual(recordsOf('request', readRecords(join(cambist.directory, 'audit.jsonl'))).map(fields), expected);
-  const tail = await command('tail', '--json');
-  const rows = tail.stdout
+  const rows = (await command(tail, '--json')).stdout
     .trimEnd()
     .split('\n')
     .map((line) => JSON.parse(line) as DecisionRow);
@@ -142,7 +144,7 @@ test('names the team in the log, the audit trail, tail, metrics and the page, wi
     rows.map((row) => fields({ ...row })),
     expected,
   );
-  const text = (await command('tail')).stdout.split('\n');
+  const text = (await command(tail)).stdout.split('\n');
   assert.match(text[0] ?? '', / billing\/ledger \(any host, path \/billing\/ledger\) /);
   assert.match(text[2] ?? '', / 503 ERR_ROUTES_INVALID \(no route of billing\)$/);
   assert.equal(await cambist.metric('cambist_requests_total', { route: 'billing/ledger', code: '200' }), 1);

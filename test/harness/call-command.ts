@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
 import { mock } from 'node:test';
-import type { Command } from '../../src/commands/command.ts';
+import { type Command, EXIT, UsageError } from '../../src/commands/command.ts';
 import type { CommandResult } from './run-command.ts';
 
 /** Calls a command in this process, which takes a tenth of the time of the built program. Calls must not overlap. */
@@ -24,6 +24,9 @@ export async function callCommand(command: Command, args: readonly string[], inp
   replaceStreams({ stdin: Readable.from([Buffer.from(input)]), stdout: { write } });
   try {
     return { code: await command(args), stdout, stderr };
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    return { code: EXIT.usage, stdout, stderr: `${error.message}\n` };
   } finally {
     replaceStreams({ stdin: ownInput, stdout: ownOutput });
     for (const { mock } of consoles) mock.restore();
