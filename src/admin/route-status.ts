@@ -1,7 +1,7 @@
 import type { Config } from '../config/config.ts';
 import type { Match } from '../config/match.ts';
 import type { Route } from '../config/route.ts';
-import { errorSummary, shownFiles, type Team } from '../config/teams.ts';
+import type { Team } from '../config/teams.ts';
 import { usedServers } from '../config/used-servers.ts';
 import { countOf, type Histogram, quantileOf } from '../observability/counters.ts';
 import type { Counts } from '../observability/counts.ts';
@@ -16,6 +16,7 @@ import {
 } from '../observability/response-classes.ts';
 import { neededToken, type RouteCounts, servedFromCache } from '../observability/route-counts.ts';
 import { oncePer } from '../secrets/secret.ts';
+import { errorSummary, shownFiles } from '../teams/shown-files.ts';
 import { hideKeys } from './hide-keys.ts';
 
 export type Figures = ReturnType<typeof figures>;

@@ -3,6 +3,7 @@ import { type Config, LOG_LEVELS, type LogLevel, tlsListeners } from '../config/
 import { loadConfig } from '../config/load.ts';
 import type { Logger } from '../observability/logger.ts';
 import { watchFiles } from '../secrets/watch.ts';
+import { readTeams } from '../teams/team-files.ts';
 import { UsageError } from './command.ts';
 import { logProblems, logTeam } from './report-problems.ts';
 import { createTeamReloads, type Served, tlsOf } from './team-reloads.ts';
@@ -57,7 +58,8 @@ export function createReloads(file: string, logger: Logger) {
 
 /** @returns the new config, or undefined if the previous one stays active */
 async function reload(file: string, { app, config: { teams } }: Served, logger: Logger): Promise<Config | undefined> {
-  const { config, problems } = await loadConfig(file, { needsVariables: true, isReload: true, teams });
+  const loaded = await loadConfig(file, { needsVariables: true, isReload: true });
+  const { config, problems } = await readTeams(loaded, teams);
   app.reopenFiles();
   logProblems(logger, problems);
   if (config === undefined) {

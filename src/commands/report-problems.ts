@@ -4,6 +4,7 @@ import type { Team } from '../config/teams.ts';
 import { formatProblem, type Problem } from '../documents/config-node.ts';
 import type { Logger } from '../observability/logger.ts';
 import { printable } from '../observability/printable.ts';
+import { readTeams } from '../teams/team-files.ts';
 
 /** Tells whether to colour the output of a stream (https://no-color.org). */
 export function showsColour({ isTTY }: { readonly isTTY?: boolean }): boolean {
@@ -48,7 +49,7 @@ export async function loadOrReport(
   file: string,
   options: LoadOptions = {},
 ): Promise<{ config: Config; problems: readonly Problem[] } | undefined> {
-  const { config, problems } = await loadConfig(file, options);
+  const { config, problems } = await readTeams(await loadConfig(file, options));
   if (config !== undefined) return { config, problems };
   printProblems(problems);
   return undefined;

@@ -2,10 +2,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { App } from '../app.ts';
 import type { Config } from '../config/config.ts';
 import { pathsOf, type TlsFiles } from '../config/kinds.ts';
-import { withTeams } from '../config/load.ts';
 import type { Team } from '../config/teams.ts';
 import type { Logger } from '../observability/logger.ts';
 import { watchFiles } from '../secrets/watch.ts';
+import { readTeam, withTeams } from '../teams/team-files.ts';
 import { logTeam } from './report-problems.ts';
 
 /** The running app, and the config that it serves. A reload replaces the config. */
@@ -60,7 +60,7 @@ export function createTeamReloads(served: Served, inTurn: (change: () => void) =
     folder.isBeingRead = true;
     while (folder.hasChanged && folders.get(name) === folder) {
       folder.hasChanged = false;
-      const workMs = await readTeam(name).catch((error: unknown) => {
+      const workMs = await readFolder(name).catch((error: unknown) => {
         logger.error({ err: error }, 'reading routes of a team failed; keeping them');
         return 0;
       });
@@ -71,9 +71,10 @@ export function createTeamReloads(served: Served, inTurn: (change: () => void) =
   }
 
   /** @returns the CPU that it took, without that of other reloads. The time on the clock would be far more on a busy machine */
-  async function readTeam(name: string): Promise<number> {
+  async function readFolder(name: string): Promise<number> {
     const start = process.cpuUsage();
-    const read = await teamNamed(name)?.reread();
+    const team = teamNamed(name);
+    const read = team && (await readTeam(team));
     let workMs = cpuMsSince(start);
     await inTurn(() => {
       const applyStart = process.cpuUsage();

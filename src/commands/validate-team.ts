@@ -3,6 +3,7 @@ import { checkConfig, type LoadedConfig } from '../config/load.ts';
 import type { Team } from '../config/teams.ts';
 import type { Problem } from '../documents/config-node.ts';
 import { readDocument } from '../documents/document.ts';
+import { readTeams } from '../teams/team-files.ts';
 import { UsageError } from './command.ts';
 
 interface Entry {
@@ -19,23 +20,24 @@ export async function validateTeam(text: string, file: string, routes: string, n
   // Relative to the file, as in an entry.
   const folder = isAbsolute(routes) ? routes : relative(dirname(file), routes) || '.';
   const { value, problems, locate } = readDocument(text, file);
-  const main = { ...(value as Record<string, unknown> | undefined) };
-  const entries = listOf<Entry | null>(main.routes_from);
+  const written = { ...(value as Record<string, unknown> | undefined) };
+  const entries = listOf<Entry | null>(written.routes_from);
   const index = entries.findIndex((each) => each?.name === name);
   const entry = entries[index];
   if (entry === undefined || entry === null) {
     if (value === undefined) return { config: undefined, problems: problems.sorted() };
     throw new UsageError(`${file} has no entry "${name}" in routes_from`);
   }
-  const isAlone = Object.keys(main).every((key) => key === 'routes_from');
+  const isAlone = Object.keys(written).every((key) => key === 'routes_from');
   if (!isAlone) {
     const whole = await checkConfig(text, file);
     if (whole.config === undefined) return whole;
   }
-  const rest = isAlone ? assumed(entry) : { ...main, routes: undefined };
-  const checked = await checkConfig(JSON.stringify({ ...rest, routes_from: [{ ...entry, folder }] }), file, {
+  const rest = isAlone ? assumed(entry) : { ...written, routes: undefined };
+  const main = await checkConfig(JSON.stringify({ ...rest, routes_from: [{ ...entry, folder }] }), file, {
     locate: ([top = '', , ...path], what) => locate(top === 'routes_from' ? [top, index, ...path] : [top], what),
   });
+  const checked = await readTeams(main);
   if (checked.config === undefined) return checked;
   const files = checked.config.teams.flatMap((team) => team.files);
   const none = { severity: 'warning', file: routes, line: 0, column: 0, path: '', message: NO_FILES } as const;

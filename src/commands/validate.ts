@@ -7,6 +7,7 @@ import { getIn, type Json } from '../kubernetes/json.ts';
 import { readStream } from '../kubernetes/manifest-stream.ts';
 import { CONFIG_KEY, configMapsIn } from '../kubernetes/pod-config.ts';
 import { printable, printableJson } from '../observability/printable.ts';
+import { readTeams } from '../teams/team-files.ts';
 import { type Command, configFile, counted, countOf, EXIT, UsageError } from './command.ts';
 import { describeProblem } from './report-problems.ts';
 import { USAGES } from './usages.ts';
@@ -58,7 +59,7 @@ async function validateText(text: string, file: string): Promise<Validated[]> {
 
 /** Checks a config, and what only this command tells: token endpoints that metadata could contest. */
 async function check(text: string, file: string): Promise<LoadedConfig> {
-  const { config, problems } = await checkConfig(text, file);
+  const { config, problems } = await readTeams(await checkConfig(text, file));
   if (config === undefined) return { config, problems };
   const ofTeams = config.teams.flatMap(teamProblems);
   const found = [...problems, ...contestedEndpointProblems(config, text, file)];

@@ -1,17 +1,16 @@
 import { type ConfigNode, formatPath } from '../documents/config-node.ts';
 import type { AgentTokens } from './agents.ts';
-import type { ConfigFile, KEYS } from './config.ts';
-import type { Draft } from './key.ts';
+import type { ConfigFile } from './config.ts';
 import { combinationsOf, describedPath, plainPath } from './match.ts';
 import type { RouteDraft } from './resolve-route.ts';
 import { type SubjectTokenSource, sendsAgentToken } from './route.ts';
-import { type Grants, isInside } from './teams.ts';
+import { type Grants, type HeaderOwners, isInside } from './teams.ts';
 import { DEFAULT_SUBJECT_HEADER } from './verification.ts';
 
 /** Refuses a header with more than one role. @param defaultSubject header of the subject token from `defaults` */
 export function refuseSharedHeaders(
   file: ConfigFile,
-  { session, hostHeader, agents }: Draft<typeof KEYS>,
+  { session, hostHeader, agents }: HeaderOwners,
   drafts: readonly RouteDraft[],
   defaultSubject: string | undefined,
   root: ConfigNode,
@@ -50,7 +49,7 @@ export function refuseSharedHeaders(
 }
 
 /** Reports routes that refer to agents or their tokens without any. */
-export function checkAgents({ agents }: Draft<typeof KEYS>, drafts: readonly RouteDraft[]): void {
+export function checkAgents({ agents }: HeaderOwners, drafts: readonly RouteDraft[]): void {
   const known = agents?.known.map(({ name }) => name) ?? [];
   for (const { route, node } of drafts) {
     for (const [index, name] of (route?.agents ?? []).entries()) {
@@ -109,7 +108,7 @@ export function refuseTies(drafts: readonly RouteDraft[]) {
 /** Reports routes inside the regions of teams, names that both have, and agents that a team is granted and that are unknown. */
 export function checkTeams(
   teams: readonly Grants[],
-  { agents }: Draft<typeof KEYS>,
+  { agents }: HeaderOwners,
   drafts: readonly RouteDraft[],
   root: ConfigNode,
 ): void {

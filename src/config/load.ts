@@ -8,7 +8,6 @@ import { errorCode } from '../errors.ts';
 import { type Config, type ConfigFile, configSchema } from './config.ts';
 import { resolveConfig } from './resolve.ts';
 import { createSources, type UsedSources } from './sources.ts';
-import type { Team } from './teams.ts';
 
 export interface LoadedConfig {
   readonly config: Config | undefined;
@@ -37,8 +36,6 @@ export interface LoadOptions {
   readonly needsVariables?: boolean;
   /** Refuses a pipe or a device, which is read once, at the start: reading it again could wait for ever. */
   readonly isReload?: boolean;
-  /** The teams as they were read before. Their unchanged files are not parsed again. */
-  readonly teams?: readonly Team[] | undefined;
   /** Finds the positions of problems, for a text that was made of another. */
   readonly locate?: Locate;
 }
@@ -58,21 +55,11 @@ export async function loadConfig(file: string, options: LoadOptions = {}): Promi
 export async function checkConfig(
   text: string,
   file: string,
-  { needsVariables = false, teams = [], locate }: LoadOptions = {},
+  { needsVariables = false, locate }: LoadOptions = {},
 ): Promise<LoadedConfig> {
   const parsed = parse(text, file, locate);
   await parsed.sources.reportMissing(needsVariables);
-  const { config, problems } = finish(parsed);
-  if (config === undefined || config.teams.length === 0) return { config, problems };
-  const before = new Map(teams.map((team) => [team.grants.folder, team]));
-  const read = await Promise.all(config.teams.map((team) => team.reread(before.get(team.grants.folder))));
-  return { config: withTeams(config, read), problems };
-}
-
-/** The config with the routes of its teams as they are now. */
-export function withTeams(config: Config, teams: readonly Team[]): Config {
-  const own = config.routes.filter(({ team }) => team === undefined);
-  return { ...config, routes: [...own, ...teams.flatMap(({ routes }) => routes)], teams };
+  return finish(parsed);
 }
 
 function parse(text: string, file: string, locate?: Locate) {

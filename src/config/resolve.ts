@@ -13,8 +13,8 @@ import { resolveRoute } from './resolve-route.ts';
 import { needsCaller, type Route, whyUndecidable } from './route.ts';
 import { merge, readOwnKeys, usualKeys } from './route-keys.ts';
 import type { Sources } from './sources.ts';
-import { unreadTeam } from './team-files.ts';
 import { introspectingServers, routesUnawareOfDisabledUsers, signallingServers, usedServers } from './used-servers.ts';
+import { DEFAULT_SUBJECT_HEADER } from './verification.ts';
 
 /** Makes the config from a file whose shape has been checked. Undefined after an error, which is reported to `root`. */
 export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sources): Config | undefined {
@@ -68,6 +68,8 @@ export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sourc
   if (root.broken || limits === undefined) return undefined;
   // A team may have any number of upstreams.
   const upstreams = origins.size + (forwardProxy?.connect.length ?? 0) + 2 * routesFrom.length;
+  const subjectHeader = defaults.subjectToken?.header ?? DEFAULT_SUBJECT_HEADER;
+  const unread = { routes: [], files: [], isOpen: false, subjectHeader, context: { ...context, read, usual } };
   // Without an error, every part could be read.
   const { $schema, version, defaults: _, ...parts } = read as Required<typeof read>;
   return {
@@ -76,7 +78,7 @@ export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sourc
     limits: sharedLimits(limits, upstreams),
     authorizationServers,
     routes,
-    teams: routesFrom.map((grants) => unreadTeam(grants, { ...context, read, usual })),
+    teams: routesFrom.map((grants) => ({ ...unread, grants })),
   };
 }
 

@@ -1,15 +1,14 @@
-import { basename } from 'node:path';
 import * as z from 'zod';
-import { type ConfigNode, formatProblem, type Problem, type Reading } from '../documents/config-node.ts';
+import type { ConfigNode, Problem, Reading } from '../documents/config-node.ts';
+import type { Agents } from './agents.ts';
 import type { ServerScope } from './authorization-server.ts';
 import { required, section, type ValueOf, valueKey, withFallback } from './key.ts';
 import { choice, folder, list, nonEmptyText } from './kinds.ts';
 import { hostMatches, pathMatches, plainPath, readHostPattern, readPathPrefix } from './match.ts';
-import { routeName } from './resolve-route.ts';
+import { type RouteContext, routeName } from './resolve-route.ts';
 import type { Route } from './route.ts';
-import { CREDENTIALS } from './route-keys.ts';
+import { CREDENTIALS, type RouteKeys } from './route-keys.ts';
 import { readSingleScope } from './targets.ts';
-import { readHttpUrl } from './urls.ts';
 
 /** The scheme, host and port of URLs. */
 export interface OriginPattern {
@@ -29,18 +28,6 @@ function readOriginPattern(text: string): Reading<OriginPattern> {
   const { protocol, hostname, port } = new URL(url);
   const host = readHostPattern(wildcard === '' ? hostname : `*.${hostname.slice('x.'.length)}`);
   return 'problem' in host ? host : { value: { protocol, host: host.value, port } };
-}
-
-export function originText({ protocol, host, port }: OriginPattern): string {
-  return `${protocol}//${host}${port === '' ? '' : `:${port}`}`;
-}
-
-/** Does a pattern contain the origin of a URL? */
-export function hasOrigin(patterns: readonly OriginPattern[], text: string): boolean {
-  const url = readHttpUrl(text, { allowInsecureHttp: true, allowQuery: true });
-  if ('problem' in url) return false;
-  const { protocol, hostname, port } = new URL(url.value.origin);
-  return patterns.some((each) => each.protocol === protocol && each.port === port && hostMatches(each.host, hostname));
 }
 
 function readRegionPath(text: string): Reading<string> {
@@ -205,34 +192,21 @@ export interface TeamFile {
   readonly sinceMs: number;
 }
 
-/** Metrics and pages show this many files of a team, which may write far more. */
-const MAX_SHOWN = 100;
-
-/** The files by the names that others show, as in `billing/ledger.yaml`, or `billing` for the folder. Those with errors come first. */
-export function shownFiles({ grants: { name, folder }, files }: Pick<Team, 'grants' | 'files'>): Map<string, TeamFile> {
-  const invalidFirst = files.toSorted((one, other) => Number(one.isValid) - Number(other.isValid));
-  return new Map(
-    invalidFirst.slice(0, MAX_SHOWN).map((file) => {
-      const own = basename(file.path).replace(ODD_CHARACTERS, '?');
-      return [file.path === folder ? name : `${name}/${own}`, file];
-    }),
-  );
+/** The parts of the main file that routes of teams are read with. */
+export interface TeamContext extends RouteContext {
+  readonly read: HeaderOwners;
+  /** The defaults of a route without any key. */
+  readonly usual: RouteKeys;
 }
 
-/** Characters of an error, which quotes what a team wrote. */
-const MAX_ERROR = 500;
-
-/** The first error of a file, and their number. @param name as in `shownFiles` */
-export function errorSummary(name: string, { problems }: TeamFile): { first: string; count: number } {
-  const errors = problems.filter(({ severity }) => severity === 'error');
-  const [first] = errors;
-  return { first: first ? formatProblem({ ...first, file: name }).slice(0, MAX_ERROR) : '', count: errors.length };
+/** The sections with headers that have a role for all routes. */
+export interface HeaderOwners {
+  readonly agents?: Agents | undefined;
+  readonly session?: { readonly header: string } | undefined;
+  readonly hostHeader?: string | undefined;
 }
 
-/** Labels, alerts and pages show the names of files. No key of a ConfigMap has these characters. */
-export const ODD_CHARACTERS = /[^\w.-]/g;
-
-/** A team, and its routes as they were when its folder was read. */
+/** A team, and its routes as they were when its folder was read. Closed and without files until then. */
 export interface Team {
   readonly grants: Grants;
   /** Empty while a file has an error: the region is then closed. */
@@ -242,6 +216,5 @@ export interface Team {
   readonly isOpen: boolean;
   /** Header with the caller's token, from `defaults`. */
   readonly subjectHeader: string;
-  /** Reads the folder again. A file that is as it was in `previous` is neither read nor parsed. */
-  reread(previous?: Team): Promise<Team>;
+  readonly context: TeamContext;
 }

@@ -1,6 +1,6 @@
 import type { Config } from '../config/config.ts';
-import { shownFiles } from '../config/teams.ts';
 import type { WorkloadApi } from '../spiffe/workload-api.ts';
+import { shownFiles } from '../teams/shown-files.ts';
 import { countOf } from './counters.ts';
 import type { AuditCounts, Counts } from './counts.ts';
 import { OF_SIGNALS, UNMATCHED } from './expected.ts';

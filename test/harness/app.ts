@@ -4,6 +4,7 @@ import { checkConfig, type LoadedConfig, parseConfig } from '../../src/config/lo
 import type { Team } from '../../src/config/teams.ts';
 import { formatProblem } from '../../src/documents/config-node.ts';
 import { createLogger } from '../../src/observability/logger.ts';
+import { readTeams } from '../../src/teams/team-files.ts';
 import type { LogLine } from './cambist-process.ts';
 import { recordLogged } from './leaks.ts';
 import type { Lifetime } from './lifetime.ts';
@@ -30,7 +31,7 @@ export function configOf(written: WrittenConfig): Config {
 
 /** The config with the routes of its teams as they are now. @param teams as they were before */
 export async function readConfigOf(written: WrittenConfig, teams: readonly Team[] = []): Promise<Config> {
-  return configIn(await checkConfig(textOf(written), 'test.yaml', { teams }));
+  return configIn(await readTeams(await checkConfig(textOf(written), 'test.yaml'), teams));
 }
 
 function textOf(written: WrittenConfig): string {

@@ -2,7 +2,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import type { Config } from '../../src/config/config.ts';
-import { withTeams } from '../../src/config/load.ts';
+import { readTeams } from '../../src/teams/team-files.ts';
 import { readConfigOf } from './app.ts';
 import { echo, startFakeUpstream } from './fake-upstream.ts';
 import { AS_DATA_PLANE, DECISION_SECRET, startGateway } from './gateway.ts';
@@ -62,7 +62,7 @@ export async function startTeamGateway(t: TestContext, routesBy: 'match' | 'name
     write,
     /** Reads the folders of all teams again, as a change of one does. */
     async apply() {
-      config = withTeams(config, await Promise.all(config.teams.map((each) => each.reread())));
+      config = (await readTeams({ config, problems: [] }, config.teams)).config ?? config;
       app.reload(config);
     },
     send: (path: string, host = 'localhost', method = 'GET') =>

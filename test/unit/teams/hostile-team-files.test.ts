@@ -4,6 +4,7 @@ import { link, mkdir, rm, symlink, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { loadConfig } from '../../../src/config/load.ts';
+import { readTeams } from '../../../src/teams/team-files.ts';
 import { temporaryFolder } from '../../harness/lifetime.ts';
 
 const UPSTREAM = 'https://x.billing.example.com';
@@ -35,7 +36,7 @@ async function start(t: TestContext) {
     files,
     /** Reads everything. The other routes are there, whatever the team wrote. */
     async read() {
-      const { config } = await loadConfig(join(base, 'cambist.yaml'));
+      const { config } = await readTeams(await loadConfig(join(base, 'cambist.yaml')));
       assert.equal(config?.routes.find(({ team }) => team === undefined)?.name, 'rest');
       const team = config?.teams[0] ?? assert.fail();
       return { team, problems: team.files.flatMap(({ problems }) => problems) };

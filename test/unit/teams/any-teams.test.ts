@@ -8,6 +8,7 @@ import type { Route } from '../../../src/config/route.ts';
 import type { Team } from '../../../src/config/teams.ts';
 import { createConfigTable } from '../../../src/routing/region-table.ts';
 import { parseRequestTarget } from '../../../src/routing/request-target.ts';
+import { readTeams } from '../../../src/teams/team-files.ts';
 import { temporaryFolder } from '../../harness/lifetime.ts';
 import { propertyRuns } from '../../harness/property-runs.ts';
 import { words } from '../../harness/words.ts';
@@ -89,7 +90,7 @@ test('no files of teams lead a request of a region to another route, or any othe
       }
       const main = [{ path: '/' }, ...ofMain].map((made, index) => routeOf(made, index));
       await writeFile(file, JSON.stringify({ version: 1, routes_from: written, routes: main }));
-      const { config } = await loadConfig(file);
+      const { config } = await readTeams(await loadConfig(file));
       if (config === undefined) return;
       checked += 1;
       const table = createConfigTable(config);

@@ -5,11 +5,13 @@ import { basename, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { systemClock } from '../../../src/clock/clock.ts';
 import { loadConfig } from '../../../src/config/load.ts';
-import { errorSummary, shownFiles, type Team } from '../../../src/config/teams.ts';
+import type { Team } from '../../../src/config/teams.ts';
 import { formatProblem } from '../../../src/documents/config-node.ts';
 import { readCredential } from '../../../src/secrets/credential.ts';
+import { errorSummary, shownFiles } from '../../../src/teams/shown-files.ts';
+import { readTeam, readTeams } from '../../../src/teams/team-files.ts';
 import { temporaryFolder } from '../../harness/lifetime.ts';
-import { problemsOf } from './sample.ts';
+import { problemsOf } from '../config/sample.ts';
 
 const SERVER = { issuer: 'https://idp.example.com', client_id: 'cambist', client_auth: { method: 'none' } };
 
@@ -43,11 +45,12 @@ async function teamFolder(t: TestContext, entry: object = {}, more: object = {})
   await writeFile(join(base, 'cambist.yaml'), mainOf([{ ...ENTRY, folder, ...entry }], more));
   const write = (name: string, routes: readonly unknown[]) => writeFile(join(folder, name), JSON.stringify({ routes }));
   async function read() {
-    const { config, problems } = await loadConfig(join(base, 'cambist.yaml'));
+    const { config, problems } = await readTeams(await loadConfig(join(base, 'cambist.yaml')));
     const errors = problems.filter(({ severity }) => severity === 'error');
     if (config === undefined) assert.fail(errors.map(formatProblem).join('\n'));
     const [team] = config.teams;
-    return { config, team: team ?? assert.fail() };
+    if (team === undefined) assert.fail();
+    return { config, team, reread: () => readTeam(team) };
   }
   const errors = async (): Promise<string[]> =>
     (await read()).team.files.flatMap(({ problems }) =>
@@ -361,12 +364,12 @@ test('parses a changed file alone, and follows the swap of a mounted ConfigMap',
   await fill('..1', '/billing/1');
   await swap('..1');
   for (const name of ['a.yaml', 'b.yaml']) await symlink(join('..data', name), join(folder, name));
-  const { team } = await read();
-  assert.equal(await team.reread(), team);
+  const { team, reread } = await read();
+  assert.equal(await reread(), team);
   await fill('..2', '/billing/2');
   await swap('..2');
   await rm(join(folder, '..1'), { recursive: true });
-  const next = await team.reread();
+  const next = await reread();
   assert.deepEqual(
     next.routes.map(({ match }) => match.path),
     ['/billing/ledger', '/billing/2'],
@@ -389,10 +392,10 @@ test('reads a changed file alone', async (t) => {
   await write('a.yaml', [ROUTE]);
   await write('b.yaml', []);
   const opened = countOpens(t);
-  const { team } = await read();
+  const { reread } = await read();
   assert.deepEqual(opened().sort(), ['a.yaml', 'b.yaml']);
   await write('b.yaml', [{ ...ROUTE, name: 'b', match: { path: '/billing/b' } }]);
-  assert.equal((await team.reread()).routes.length, 2);
+  assert.equal((await reread()).routes.length, 2);
   assert.deepEqual(opened().slice(2), ['b.yaml']);
 });
 
@@ -410,11 +413,11 @@ test('reads a file again that was changed just before it was read', async (t) =>
   const beforeMs = Date.now();
   await write('a.yaml', [ROUTE]);
   const { mock } = t.mock.method(systemClock, 'wallMs', () => beforeMs);
-  const { team } = await read();
+  const { team, reread } = await read();
   mock.restore();
   const opened = countOpens(t);
-  assert.equal(await team.reread(), team);
-  assert.equal(await team.reread(), team);
+  assert.equal(await reread(), team);
+  assert.equal(await reread(), team);
   assert.deepEqual(opened(), ['a.yaml']);
 });
 
@@ -429,7 +432,7 @@ test('keeps the parsed files when only the main file changes', async (t) => {
   const { team } = await read();
   const file = join(base, 'cambist.yaml');
   await writeFile(file, (await readFile(file, 'utf8')).replace('"billing"', '"renamed"'));
-  const { config } = await loadConfig(file, { teams: [team] });
+  const { config } = await readTeams(await loadConfig(file), [team]);
   assert.deepEqual(
     config?.routes.map(({ name }) => name),
     ['rest', 'renamed/ledger'],

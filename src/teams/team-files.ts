@@ -2,19 +2,21 @@ import { opendir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { setTimeout as delay, setImmediate as endOfTurn } from 'node:timers/promises';
 import { systemClock } from '../clock/clock.ts';
+import { refuseSameNames, refuseTies } from '../config/check-routes.ts';
+import type { Config } from '../config/config.ts';
+import type { LoadedConfig } from '../config/load.ts';
+import { countCombinations } from '../config/match.ts';
+import type { RouteDraft } from '../config/resolve-route.ts';
+import { createSources } from '../config/sources.ts';
+import type { Grants, Team, TeamContext, TeamFile } from '../config/teams.ts';
 import { byPosition, createProblemList, type Locate, type Path, type Problem } from '../documents/config-node.ts';
 import { readDocument } from '../documents/document.ts';
 import { warnOfPlaceholders } from '../documents/placeholders.ts';
 import { checkShape } from '../documents/shape.ts';
 import { errorCode } from '../errors.ts';
 import { openWithin, readStart } from '../secrets/within.ts';
-import { refuseSameNames, refuseTies } from './check-routes.ts';
-import { countCombinations } from './match.ts';
-import type { RouteDraft } from './resolve-route.ts';
-import { createSources } from './sources.ts';
-import { isOfRoute, resolveTeamRoutes, type TeamContext, teamSchema, type WrittenTeamFile } from './team-routes.ts';
-import { type Grants, ODD_CHARACTERS, type Team, type TeamFile } from './teams.ts';
-import { DEFAULT_SUBJECT_HEADER } from './verification.ts';
+import { ODD_CHARACTERS } from './shown-files.ts';
+import { isOfRoute, resolveTeamRoutes, teamSchema, type WrittenTeamFile } from './team-routes.ts';
 
 /** Far more than a team needs. The watcher looks at each again and again. */
 const MAX_FILES = 1000;
@@ -62,33 +64,39 @@ interface ReadFile extends TeamFile {
 
 type Unchecked = Omit<ReadFile, 'isValid' | 'sinceMs'>;
 
-/** A team whose folder was not read yet. Its region is closed. */
-export function unreadTeam(grants: Grants, context: TeamContext): Team {
-  return teamOf(grants, context, undefined);
+/** The config with the routes of its teams. @param previous the teams as they were. Their unchanged files are not parsed again */
+export async function readTeams(loaded: LoadedConfig, previous: readonly Team[] = []): Promise<LoadedConfig> {
+  const { config, problems } = loaded;
+  if (config === undefined || config.teams.length === 0) return loaded;
+  const known = new Map(previous.map(({ grants, files }) => [grants.folder, files]));
+  const read = config.teams.map((team) => readTeam(team, known.get(team.grants.folder)));
+  return { config: withTeams(config, await Promise.all(read)), problems };
 }
 
-function teamOf(grants: Grants, context: TeamContext, read: readonly ReadFile[] | undefined): Team {
-  const isRead = read !== undefined;
-  const files = read ?? [];
-  const isOpen = read?.every(({ isValid }) => isValid) ?? false;
-  return {
-    grants,
-    files,
-    isOpen,
-    subjectHeader: context.defaults.subjectToken?.header ?? DEFAULT_SUBJECT_HEADER,
-    routes: isOpen ? files.flatMap(({ drafts }) => drafts.flatMap(({ route }) => route ?? [])) : [],
-    async reread(previous) {
-      const known = (previous?.files ?? files) as readonly ReadFile[];
-      let read = await readFolder(grants, context, known);
-      // A file may be missing while the folder is being replaced.
-      if (read.some(({ parsed }) => parsed === undefined)) {
-        await delay(RETRY_MS);
-        read = await readFolder(grants, context, read);
-      }
-      const isSame = read.length === files.length && read.every((each, index) => each === files[index]);
-      return isSame && isRead ? this : teamOf(grants, context, checked(read, known));
-    },
-  };
+/** The config with the routes of its teams as they are now. */
+export function withTeams(config: Config, teams: readonly Team[]): Config {
+  const own = config.routes.filter(({ team }) => team === undefined);
+  return { ...config, routes: [...own, ...teams.flatMap(({ routes }) => routes)], teams };
+}
+
+/** Reads the folder of a team. A known file that is as it was is neither read nor parsed. @returns the same team if nothing changed */
+export async function readTeam(team: Team, previous = team.files): Promise<Team> {
+  const { grants, context } = team;
+  const files = team.files as readonly ReadFile[];
+  const known = previous as readonly ReadFile[];
+  let found = await readFolder(grants, context, known);
+  // A file may be missing while the folder is being replaced.
+  if (found.some(({ parsed }) => parsed === undefined)) {
+    await delay(RETRY_MS);
+    found = await readFolder(grants, context, found);
+  }
+  const isSame = found.length === files.length && found.every((each, index) => each === files[index]);
+  // A closed team without files was not read yet.
+  if (isSame && (team.isOpen || found.length > 0)) return team;
+  const read = checked(found, known);
+  const isOpen = read.every(({ isValid }) => isValid);
+  const routes = isOpen ? read.flatMap(({ drafts }) => drafts.flatMap(({ route }) => route ?? [])) : [];
+  return { ...team, files: read, isOpen, routes };
 }
 
 async function readFolder(grants: Grants, context: TeamContext, before: readonly Unchecked[]): Promise<Unchecked[]> {

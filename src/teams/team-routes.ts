@@ -1,16 +1,14 @@
 import * as z from 'zod';
+import type { AuthorizationServer } from '../config/authorization-server.ts';
+import { checkAgents, refuseSharedHeaders } from '../config/check-routes.ts';
+import { hostMatches, plainPath } from '../config/match.ts';
+import { ROUTE, type RouteDraft, resolveRoute, type WrittenRoute } from '../config/resolve-route.ts';
+import type { Route, TokenTarget } from '../config/route.ts';
+import type { RouteKeys } from '../config/route-keys.ts';
+import type { Sources } from '../config/sources.ts';
+import { type Grants, isInside, type OriginPattern, type TeamContext } from '../config/teams.ts';
+import { canonicalUri, readHttpUrl } from '../config/urls.ts';
 import type { ConfigNode } from '../documents/config-node.ts';
-import type { AuthorizationServer } from './authorization-server.ts';
-import { checkAgents, refuseSharedHeaders } from './check-routes.ts';
-import type { KEYS } from './config.ts';
-import type { Draft } from './key.ts';
-import { plainPath } from './match.ts';
-import { ROUTE, type RouteContext, type RouteDraft, resolveRoute, type WrittenRoute } from './resolve-route.ts';
-import type { Route, TokenTarget } from './route.ts';
-import type { RouteKeys } from './route-keys.ts';
-import type { Sources } from './sources.ts';
-import { type Grants, hasOrigin, isInside, originText } from './teams.ts';
-import { canonicalUri } from './urls.ts';
 
 /** The keys that a route of a team may have. Each is bounded by the entry, or concerns the route alone. */
 const ALLOWED = [
@@ -40,13 +38,6 @@ export interface WrittenTeamFile {
 /** A key of a route, also one that only the main file may have. */
 export function isOfRoute(key: string): boolean {
   return Object.hasOwn(ROUTE, key);
-}
-
-/** The parts of the main file that routes of teams are read with. */
-export interface TeamContext extends RouteContext {
-  readonly read: Draft<typeof KEYS>;
-  /** The defaults of a route without any key. */
-  readonly usual: RouteKeys;
 }
 
 /** Reads the routes of a file, and reports what the entry does not grant. */
@@ -179,4 +170,16 @@ function checkTarget(
   if (!isExpected && (isGranted || written.expect_audience !== undefined)) {
     refuse('expect_audience', 'is not in audiences or resources', [...grants.audiences, ...resources]);
   }
+}
+
+function originText({ protocol, host, port }: OriginPattern): string {
+  return `${protocol}//${host}${port === '' ? '' : `:${port}`}`;
+}
+
+/** Does a pattern contain the origin of a URL? */
+function hasOrigin(patterns: readonly OriginPattern[], text: string): boolean {
+  const url = readHttpUrl(text, { allowInsecureHttp: true, allowQuery: true });
+  if ('problem' in url) return false;
+  const { protocol, hostname, port } = new URL(url.value.origin);
+  return patterns.some((each) => each.protocol === protocol && each.port === port && hostMatches(each.host, hostname));
 }
