@@ -94,7 +94,7 @@ test('never sends an assertion to a backend, and never accepts one as a token', 
   assertProblem(await send(), 'ERR_STS_RESPONSE_INVALID');
   company.behaviour = { kind: 'issue', audience: 'https://elsewhere.example.com', fields: { token_type: 'N_A' } };
   assertProblem(await send({ authorization: `Bearer ${await company.mint()}` }), 'ERR_ISSUED_TOKEN_AUDIENCE');
-  assert.equal(upstream.requests.length, 0);
+  assert.deepEqual([second.requests.length, upstream.requests.length], [1, 0]);
 });
 
 test('returns the refusal of either server', async (t) => {
@@ -108,7 +108,9 @@ test('returns the refusal of either server', async (t) => {
   company.behaviour = refusal('invalid_grant');
   assertProblem(await send(await fresh()), 'ERR_SUBJECT_TOKEN_INVALID');
   company.behaviour = refusal('invalid_target');
-  assertProblem(await send(await fresh()), 'ERR_EXCHANGE_REFUSED');
+  const caller = await fresh();
+  for (let i = 0; i < 2; i += 1) assertProblem(await send(caller), 'ERR_EXCHANGE_REFUSED');
+  assert.deepEqual([company.requests.length, second.requests.length], [2, 0], 'the refusal is cached');
   company.behaviour = usual;
   second.behaviour = refusal('interaction_required', { claims: '{"a":1}' });
   const response = await send(await fresh());

@@ -1,17 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import {
-  chainOf,
-  exchangeOf,
-  failsWith,
-  folderOf,
-  JWT,
-  jwtOf,
-  routeOf,
-  serverOf,
-  subjectTokenOf,
-  targetOf,
-} from './sample.ts';
+import { chainOf, exchangeOf, folderOf, JWT, jwtOf, routeOf, subjectTokenOf, targetOf } from './sample.ts';
 import { ALICE, BOB, bearerOf, refusalOf, setUpBroker, setUpToken, tokenOf } from './scripted-endpoint.ts';
 
 const SECOND = 'https://idp.example.com';
@@ -98,40 +87,12 @@ for (const [code, error] of [
   });
 }
 
-test('caches a refusal of the first server, and sends nothing to the second', async () => {
-  const { broker, fail, requests, outcomes } = setUpBroker();
-  const pending = broker.lookUp(route, ALICE);
-  await fail(1, refusalOf('ERR_SUBJECT_TOKEN_INVALID'));
-  assert.equal(await bearerOf(pending), 'ERR_SUBJECT_TOKEN_INVALID');
-  assert.equal(broker.lookUp(route, ALICE).result, 'negative');
-  assert.equal(requests.length, 1);
-  assert.equal(outcomes[0]?.authorizationServer, 'idp');
-});
-
-test('sends an assertion for another server to no server', async () => {
-  const { broker, issue, requests } = setUpBroker();
-  const pending = broker.lookUp(route, ALICE);
-  await issue(1, jwtOf({ aud: 'https://elsewhere.example.com' }));
-  await assert.rejects(
-    tokenOf(pending),
-    failsWith('ERR_ISSUED_TOKEN_AUDIENCE', /the assertion of its chain is for another server.*idp\.example\.com/),
-  );
-  assert.equal(requests.length, 1);
-});
-
 test('uses client credentials at the second server when the subject is missing', async () => {
   const { broker, request } = setUpBroker();
   const credential = exchangeOf({ chain: chainOf(), onMissingSubject: 'client_credentials' });
   broker.lookUp(routeOf({ credential }), { subject: undefined, id: undefined });
   const { grant, server } = await request(1);
   assert.deepEqual([grant, server.name], [{ kind: 'client_credentials' }, 'main']);
-});
-
-test('sends the subject token as the assertion with the grant jwt_bearer', async () => {
-  const { broker, request } = setUpBroker();
-  broker.lookUp(routeOf({ credential: exchangeOf({ authorizationServer: serverOf({ grant: 'jwt_bearer' }) }) }), ALICE);
-  const { grant } = await request(1);
-  assert.deepEqual(grant, { kind: 'jwt_bearer', assertion: ALICE.subject?.token.reveal(), from: 'caller' });
 });
 
 test('all sessions on a subject token from a file are one', async () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { exchangeOf, routeOf, settle, targetOf } from './sample.ts';
-import { ALICE, bearerOf, refusalOf, setUpToken } from './scripted-endpoint.ts';
+import { ALICE, bearerOf, setUpToken } from './scripted-endpoint.ts';
 
 const route = routeOf({
   credential: exchangeOf({ target: targetOf({ scope: 'read' }) }),
@@ -16,17 +16,6 @@ async function setUpNarrow() {
   const scopes = () => setup.requests.map(({ target }) => target.scope);
   return { ...setup, narrow, stepUp, cached, scopes };
 }
-
-test('a token with more scopes replaces the token with fewer', async () => {
-  const { stepUp, issue, cached, scopes } = await setUpNarrow();
-  const pending = stepUp(['read', 'write']);
-  await issue(2, 'wide', 115);
-  const stepped = await pending;
-  assert.equal(stepped?.token.authorization.reveal(), 'Bearer wide');
-  assert.deepEqual(stepped?.added, ['write']);
-  assert.equal(await cached(), 'Bearer wide');
-  assert.deepEqual(scopes(), ['read', 'read write']);
-});
 
 test('requests added scopes again with further scopes and at each refresh', async () => {
   const { stepUp, issue, cached, clock, scopes } = await setUpNarrow();
@@ -63,14 +52,6 @@ test('adds up two step-ups of a session, whichever token they start from', async
   assert.deepEqual(scopes().slice(1), ['read write', 'read admin write']);
 });
 
-test('does not step up when a scope is not allowed, or present already', async () => {
-  const { stepUp, requests } = await setUpNarrow();
-  for (const wanted of [[], ['read'], ['other'], ['write', 'other']]) {
-    assert.equal(stepUp(wanted), undefined, wanted.join(' '));
-  }
-  assert.equal(requests.length, 1);
-});
-
 test('never adds scopes to a token of cambist itself', async () => {
   const { broker, narrow } = await setUpNarrow();
   const own = routeOf({ ...route, subjectToken: { ...route.subjectToken, own: { file: '/token' } } });
@@ -83,19 +64,6 @@ test('never adds scopes to a token of cambist itself', async () => {
   ] as const) {
     assert.equal(broker.stepUp(on, session, narrow, ['write']), undefined);
   }
-});
-
-test('a refused step-up keeps the narrow token, and is not retried for a while', async () => {
-  const { stepUp, fail, cached, request, clock, requests } = await setUpNarrow();
-  const refused = assert.rejects(async () => stepUp(['write']), { code: 'ERR_EXCHANGE_REFUSED' });
-  await fail(2, refusalOf('ERR_EXCHANGE_REFUSED'));
-  await refused;
-  assert.equal(stepUp(['write']), undefined);
-  assert.equal(await cached(), 'Bearer narrow');
-  clock.advance(11_000);
-  assert.notEqual(stepUp(['write']), undefined);
-  await request(3);
-  assert.equal(requests.length, 3);
 });
 
 test('does not cache a step-up that completes after its session is over', async () => {

@@ -47,6 +47,9 @@ function setUp(maxWaitMs = 60_000) {
   return { start, startAll, started, finish, finishAll, callersFrom };
 }
 
+/** Unknown callers of one peer. */
+const strangers = (count: number, peer?: string) => times(count, (number) => unknown(`made-up-${number}`, peer));
+
 const times = (count: number, requester: (number: number) => RankedRequester): RankedRequester[] =>
   Array.from({ length: count }, (_, number) => requester(number));
 
@@ -59,12 +62,12 @@ const FULL = [
 /** A limiter without a free place. */
 function setUpFull(maxWaitMs?: number) {
   const setup = setUp(maxWaitMs);
-  for (const requester of FULL) setup.start(requester).catch(() => {});
+  setup.startAll(...FULL);
   assert.equal(setup.started.length, IN_FLIGHT);
   return setup;
 }
 
-const ORDERS: readonly [what: string, waiting: readonly RankedRequester[], started: readonly string[]][] = [
+const ORDERS: [what: string, waiting: RankedRequester[], started: string[]][] = [
   ['starts requests in their order of arrival', ['alice', 'bob', 'carol'].map(accepted), ['alice', 'bob', 'carol']],
   [
     'lets accepted callers take turns',
@@ -78,10 +81,7 @@ const ORDERS: readonly [what: string, waiting: readonly RankedRequester[], start
   ],
   [
     'lets peers take turns, whatever the number of their unknown callers',
-    [
-      ...times(100, (number) => unknown(`made-up-${number}`, '10.0.0.2')),
-      ...times(3, (number) => unknown(`new-${number}`, '10.0.0.3')),
-    ],
+    [...strangers(100, '10.0.0.2'), ...times(3, (number) => unknown(`new-${number}`, '10.0.0.3'))],
     ['made-up-0', 'new-0', 'made-up-1', 'new-1', 'made-up-2', 'new-2'],
   ],
   [
@@ -126,11 +126,11 @@ test('refuses a request whose turn does not come in time', async () => {
   assert.equal(started.length, IN_FLIGHT);
 });
 
-const PLACES: readonly [what: string, flood: readonly RankedRequester[], started: number, other: RankedRequester][] = [
+const PLACES: [what: string, flood: RankedRequester[], started: number, other: RankedRequester][] = [
   ['gives one accepted caller 48 places at most', times(50, () => accepted('alice')), IN_FLIGHT_EACH, accepted('bob')],
   [
     'gives all unknown callers of one peer 48 places at most',
-    times(IN_FLIGHT, (number) => unknown(`made-up-${number}`)),
+    strangers(IN_FLIGHT),
     IN_FLIGHT_EACH,
     unknown('bob', '10.0.0.2'),
   ],
@@ -164,12 +164,7 @@ for (const [what, flood, count, other] of PLACES) {
 }
 
 /** Which request of those that wait, or of the late one, is refused. */
-const OVERLOADS: readonly [
-  what: string,
-  waiting: readonly RankedRequester[],
-  late: RankedRequester,
-  refused: number,
-][] = [
+const OVERLOADS: [what: string, waiting: RankedRequester[], late: RankedRequester, refused: number][] = [
   [
     'refuses a request at once when 1024 others are waiting',
     times(WAITING, (number) => accepted(`waiting-${number}`)),
@@ -178,13 +173,13 @@ const OVERLOADS: readonly [
   ],
   [
     'refuses the newest request of the peer with most waiting to make room for another peer',
-    times(WAITING, (number) => unknown(`made-up-${number}`, '10.0.0.2')),
+    strangers(WAITING, '10.0.0.2'),
     unknown('bob', '10.0.0.3'),
     WAITING - 1,
   ],
   [
     'refuses a request of the peer with most waiting',
-    times(WAITING, (number) => unknown(`made-up-${number}`, '10.0.0.2')),
+    strangers(WAITING, '10.0.0.2'),
     unknown('mallory', '10.0.0.2'),
     WAITING,
   ],
@@ -215,39 +210,28 @@ for (const [what, waiting, late, refused] of OVERLOADS) {
 
 const TIMEOUT = new CambistError('ERR_STS_UNAVAILABLE', 'timed out');
 const alice: Requester = { caller: 'alice', peer: '10.0.0.2' };
+const bob: Requester = { caller: 'bob', peer: '10.0.0.2' };
 const mallory: Requester = { caller: 'mallory', peer: '10.0.0.2' };
 const cambist: Requester = { caller: undefined, peer: undefined };
 
 function setUpQueue() {
   const queue = createExchangeQueue('main', 60_000, createFakeClock(), () => {});
   const succeed = (requester: Requester): Promise<string> => queue.run(requester, async () => 'token');
-  const fail = (requester: Requester): Promise<void> =>
-    assert.rejects(
-      queue.run(requester, () => Promise.reject(TIMEOUT)),
-      TIMEOUT,
-    );
-  return { queue, succeed, fail };
+  const fail = async (requester: Requester, times = 1): Promise<void> => {
+    const failing = () => queue.run(requester, () => Promise.reject(TIMEOUT));
+    for (let i = 0; i < times; i += 1) await assert.rejects(failing, TIMEOUT);
+  };
+  const refuses = (requester: Requester) => assert.rejects(succeed(requester), failsWith('ERR_STS_UNAVAILABLE'));
+  return { queue, succeed, fail, refuses };
 }
 
-test('a caller is accepted from its first token on', async () => {
-  const { succeed, fail } = setUpQueue();
+test('accepts cambist itself, a caller from its first token on, and none whose exchange failed', async () => {
+  const { succeed, fail, refuses } = setUpQueue();
   await succeed(alice);
-  for (let i = 0; i < 3; i += 1) await fail(mallory);
-  await assert.rejects(succeed(mallory), failsWith('ERR_STS_UNAVAILABLE'));
-  assert.equal(await succeed(alice), 'token');
-});
-
-test('a caller whose exchange failed is not accepted', async () => {
-  const { succeed, fail } = setUpQueue();
-  await fail(alice);
-  for (let i = 0; i < 2; i += 1) await fail(mallory);
-  await assert.rejects(succeed(alice), failsWith('ERR_STS_UNAVAILABLE'));
-});
-
-test('cambist itself is always accepted', async () => {
-  const { succeed, fail } = setUpQueue();
-  for (let i = 0; i < 3; i += 1) await fail(mallory);
-  assert.equal(await succeed(cambist), 'token');
+  await fail(bob);
+  await fail(mallory, 2);
+  for (const requester of [mallory, bob]) await refuses(requester);
+  for (const requester of [alice, cambist]) assert.equal(await succeed(requester), 'token');
 });
 
 test('a caller that is accepted while its request waits passes its peer’s open breaker', async () => {
@@ -258,8 +242,7 @@ test('a caller that is accepted while its request waits passes its peer’s open
   );
   const waiting = succeed(alice);
   await succeed({ ...alice, peer: '10.0.0.3' });
-  const elsewhere = { ...mallory, peer: '10.0.0.3' };
-  for (let i = 0; i < 3; i += 1) await fail(elsewhere);
+  await fail({ ...mallory, peer: '10.0.0.3' }, 3);
   slow.resolve('token');
   await settle();
   assert.equal(await waiting, 'token');
@@ -267,12 +250,12 @@ test('a caller that is accepted while its request waits passes its peer’s open
 });
 
 test('remembers the 10,000 most recently used accepted callers', async () => {
-  const { succeed, fail } = setUpQueue();
+  const { succeed, fail, refuses } = setUpQueue();
   await succeed(alice);
   for (let i = 0; i < 9_999; i += 1) await succeed({ caller: `caller-${i}`, peer: '10.0.0.3' });
   await succeed(alice);
   await succeed({ caller: 'one-more', peer: '10.0.0.3' });
-  for (let i = 0; i < 3; i += 1) await fail(mallory);
+  await fail(mallory, 3);
   assert.equal(await succeed(alice), 'token');
-  await assert.rejects(succeed({ caller: 'caller-0', peer: '10.0.0.2' }), failsWith('ERR_STS_UNAVAILABLE'));
+  await refuses({ caller: 'caller-0', peer: '10.0.0.2' });
 });

@@ -8,6 +8,17 @@ import { createFakeClock } from '../../harness/fake-clock.ts';
 /** Claims of a token that is not a JWT. */
 const OPAQUE: Claims = undefined;
 
+function setUp() {
+  const clock = createFakeClock();
+  const lifetimeOf = (fields: Partial<LifetimeBounds>, claims: Claims = OPAQUE, random = 0) => {
+    const bounds = { sentAtMs: clock.monotonicMs(), expiresInSeconds: undefined, subjectExpiresAtMs: undefined };
+    return computeLifetime(claims, { ...bounds, maxAgeMs: 300_000, ...fields }, clock, random);
+  };
+  /** Epoch milliseconds in so many seconds. */
+  const wallIn = (seconds: number | undefined) => (seconds === undefined ? undefined : clock.wallMs() + 1000 * seconds);
+  return { clock, lifetimeOf, wallIn };
+}
+
 /** All values are in seconds from now. */
 interface Case {
   sent?: number;
@@ -42,51 +53,45 @@ const CASES: Record<string, Case> = {
 };
 for (const [what, { sent = 0, expiresIn, exp, subjectExpiry, maxAge = 100_000, reusable }] of Object.entries(CASES)) {
   test(`limits reuse by ${what}`, () => {
-    const clock = createFakeClock();
-    const wall = clock.wallMs() / 1000;
-    const claims = exp === undefined ? OPAQUE : { exp: typeof exp === 'number' ? wall + exp : exp };
-    const bounds: LifetimeBounds = {
-      sentAtMs: clock.monotonicMs() + 1000 * sent,
-      expiresInSeconds: expiresIn,
-      subjectExpiresAtMs: subjectExpiry === undefined ? undefined : 1000 * (wall + subjectExpiry),
-      maxAgeMs: 1000 * maxAge,
-    };
-    const { reusableUntilMs } = computeLifetime(claims as Claims, bounds, clock, 0);
-    assert.equal(Math.round(reusableUntilMs - clock.monotonicMs()), Math.round(1000 * reusable));
+    const { clock, lifetimeOf, wallIn } = setUp();
+    const now = clock.monotonicMs();
+    const claims = { exp: typeof exp === 'number' ? clock.wallMs() / 1000 + exp : exp } as Claims;
+    const { reusableUntilMs } = lifetimeOf(
+      {
+        sentAtMs: now + 1000 * sent,
+        expiresInSeconds: expiresIn,
+        subjectExpiresAtMs: wallIn(subjectExpiry),
+        maxAgeMs: 1000 * maxAge,
+      },
+      exp === undefined ? OPAQUE : claims,
+    );
+    assert.equal(Math.round(reusableUntilMs - now), Math.round(1000 * reusable));
   });
 }
 
-function boundsOf(clock: { monotonicMs(): number }, fields: Partial<LifetimeBounds>): LifetimeBounds {
-  const unknown = { expiresInSeconds: undefined, subjectExpiresAtMs: undefined };
-  return { sentAtMs: clock.monotonicMs(), maxAgeMs: 300_000, ...unknown, ...fields };
-}
-
 test('refreshes at a random time in the last tenth to fifth of the reuse', () => {
-  const clock = createFakeClock();
-  const bounds = boundsOf(clock, { expiresInSeconds: 115 });
-  const fromNow = (random: number) => computeLifetime(OPAQUE, bounds, clock, random).refreshAtMs - clock.monotonicMs();
-  assert.equal(Math.round(fromNow(0)), 90_000);
-  assert.equal(Math.round(fromNow(0.5)), 85_000);
-  assert.equal(Math.round(fromNow(1)), 80_000);
+  const { clock, lifetimeOf } = setUp();
+  const fromNow = [0, 0.5, 1].map(
+    (random) => lifetimeOf({ expiresInSeconds: 115 }, OPAQUE, random).refreshAtMs - clock.monotonicMs(),
+  );
+  assert.deepEqual(fromNow.map(Math.round), [90_000, 85_000, 80_000]);
 });
 
 test('never refreshes when the subject token expires first', () => {
-  const clock = createFakeClock();
+  const { lifetimeOf, wallIn } = setUp();
   for (const seconds of [60, 100]) {
-    const bounds = boundsOf(clock, { expiresInSeconds: 100, subjectExpiresAtMs: clock.wallMs() + 1000 * seconds });
-    assert.equal(computeLifetime(OPAQUE, bounds, clock, 0).refreshAtMs, Number.POSITIVE_INFINITY);
+    const bounds = { expiresInSeconds: 100, subjectExpiresAtMs: wallIn(seconds) };
+    assert.equal(lifetimeOf(bounds).refreshAtMs, Number.POSITIVE_INFINITY);
   }
 });
 
 test('expires by the wall clock at the earlier of both exp claims, whatever expires_in is', () => {
-  const clock = createFakeClock();
-  const wall = clock.wallMs();
-  const claims = { exp: wall / 1000 + 100 };
-  const expiry = (subjectExpiresAtMs: number | undefined) =>
-    computeLifetime(claims, boundsOf(clock, { expiresInSeconds: 10, subjectExpiresAtMs }), clock, 0).expiresAtMs;
-  assert.equal(expiry(undefined), wall + 100_000);
-  assert.equal(expiry(wall + 50_000), wall + 50_000);
-  assert.equal(computeLifetime(OPAQUE, boundsOf(clock, {}), clock, 0).expiresAtMs, Number.POSITIVE_INFINITY);
+  const { clock, lifetimeOf, wallIn } = setUp();
+  const claims = { exp: clock.wallMs() / 1000 + 100 };
+  const expiry = (seconds?: number) =>
+    lifetimeOf({ expiresInSeconds: 10, subjectExpiresAtMs: wallIn(seconds) }, claims).expiresAtMs;
+  assert.deepEqual([expiry(), expiry(50)], [wallIn(100), wallIn(50)]);
+  assert.equal(lifetimeOf({}).expiresAtMs, Number.POSITIVE_INFINITY);
 });
 
 test('stops reuse before expiry, and refreshes before that', () => {
@@ -102,23 +107,13 @@ test('stops reuse before expiry, and refreshes before that', () => {
         random: fc.double({ min: 0, max: 1, noNaN: true }),
       }),
       ({ expiresIn, exp, subject, maxAge, tookMs, random }) => {
-        const clock = createFakeClock();
+        const { clock, lifetimeOf, wallIn } = setUp();
         const now = clock.monotonicMs();
-        const wall = clock.wallMs();
-        const atWall = (value: number | undefined) => (value === undefined ? undefined : wall + 1000 * value);
-        const claims = exp === undefined ? OPAQUE : { exp: wall / 1000 + exp };
+        const claims = exp === undefined ? OPAQUE : { exp: clock.wallMs() / 1000 + exp };
         const sentAtMs = now - tookMs;
-        const { reusableUntilMs, refreshAtMs } = computeLifetime(
-          claims,
-          {
-            sentAtMs,
-            expiresInSeconds: expiresIn,
-            subjectExpiresAtMs: atWall(subject),
-            maxAgeMs: 1000 * maxAge,
-          },
-          clock,
-          random,
-        );
+        const subjectExpiresAtMs = wallIn(subject);
+        const bounds = { sentAtMs, expiresInSeconds: expiresIn, subjectExpiresAtMs, maxAgeMs: 1000 * maxAge };
+        const { reusableUntilMs, refreshAtMs } = lifetimeOf(bounds, claims, random);
         const limits = [sentAtMs + 1000 * maxAge];
         if (expiresIn !== undefined) limits.push(sentAtMs + 1000 * expiresIn);
         for (const value of [exp, subject]) if (value !== undefined) limits.push(now + 1000 * value);
@@ -133,32 +128,25 @@ test('stops reuse before expiry, and refreshes before that', () => {
 });
 
 test('expires by its own and the subject token’s expiry on either clock, and not by max_age', () => {
-  const clock = createFakeClock();
-  const bounds = boundsOf(clock, { expiresInSeconds: 100, maxAgeMs: 10_000 });
-  const byResponse = { lifetime: computeLifetime(OPAQUE, bounds, clock, 0) };
-  const unknown = { lifetime: computeLifetime(OPAQUE, boundsOf(clock, { maxAgeMs: 10_000 }), clock, 0) };
-  const exp = clock.wallMs() / 1000 + 100;
-  const byExp = { lifetime: computeLifetime({ exp }, boundsOf(clock, {}), clock, 0) };
-  const subjectExpiresAtMs = clock.wallMs() + 50_000;
-  const bySubject = { lifetime: computeLifetime(OPAQUE, boundsOf(clock, { subjectExpiresAtMs }), clock, 0) };
-  const all = [byResponse, byExp, bySubject, unknown];
+  const { clock, lifetimeOf, wallIn } = setUp();
+  const byResponse = { lifetime: lifetimeOf({ expiresInSeconds: 100, maxAgeMs: 10_000 }) };
+  const unknown = { lifetime: lifetimeOf({ maxAgeMs: 10_000 }) };
+  const byExp = { lifetime: lifetimeOf({}, { exp: clock.wallMs() / 1000 + 100 }) };
+  const bySubject = { lifetime: lifetimeOf({ subjectExpiresAtMs: wallIn(50) }) };
+  const expired = () => [byResponse, byExp, bySubject, unknown].map((token) => isExpired(token, clock));
   clock.advance(49_999);
-  assert.deepEqual(
-    all.map((token) => isExpired(token, clock)),
-    [false, false, false, false],
-  );
+  assert.deepEqual(expired(), [false, false, false, false]);
   clock.advance(1);
-  assert.equal(isExpired(bySubject, clock), true);
+  assert.deepEqual(expired(), [false, false, true, false]);
   clock.jumpWall(50_000);
-  assert.deepEqual([isExpired(byResponse, clock), isExpired(byExp, clock)], [false, true]);
+  assert.deepEqual(expired(), [false, true, true, false]);
   clock.advance(50_000);
-  assert.deepEqual([isExpired(byResponse, clock), isExpired(unknown, clock)], [true, false]);
+  assert.deepEqual(expired(), [true, true, true, false]);
 });
 
 test('expires with the subject token, also when the wall clock was set back', () => {
-  const clock = createFakeClock();
-  const bounds = boundsOf(clock, { expiresInSeconds: 100, subjectExpiresAtMs: clock.wallMs() + 50_000 });
-  const token = { lifetime: computeLifetime(OPAQUE, bounds, clock, 0) };
+  const { clock, lifetimeOf, wallIn } = setUp();
+  const token = { lifetime: lifetimeOf({ expiresInSeconds: 100, subjectExpiresAtMs: wallIn(50) }) };
   clock.jumpWall(-50_000);
   clock.advance(49_999);
   assert.equal(isExpired(token, clock), false);
@@ -167,8 +155,8 @@ test('expires with the subject token, also when the wall clock was set back', ()
 });
 
 test('a token that was expired on arrival does not expire later', () => {
-  const clock = createFakeClock();
-  const token = { lifetime: computeLifetime(OPAQUE, boundsOf(clock, { expiresInSeconds: 0 }), clock, 0) };
+  const { clock, lifetimeOf } = setUp();
+  const token = { lifetime: lifetimeOf({ expiresInSeconds: 0 }) };
   clock.advance(60_000);
   assert.equal(isExpired(token, clock), false);
 });

@@ -1,33 +1,22 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { SignJWT } from 'jose';
 import { systemClock } from '../../../src/clock/clock.ts';
 import type { Config } from '../../../src/config/config.ts';
 import { expiringCredentials } from '../../../src/observability/expiring-credentials.ts';
-import type { TokenObserver } from '../../../src/observability/token-observer.ts';
 import { createTokenService, readExpiries } from '../../../src/tokens/token-service.ts';
 import { createDispatchers } from '../../../src/transport/dispatchers.ts';
 import { configOf } from '../../harness/app.ts';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
-import { temporaryFolder } from '../../harness/lifetime.ts';
-
-function jwt(expirySeconds: number): Promise<string> {
-  return new SignJWT({}).setProtectedHeader({ alg: 'HS256' }).setExpirationTime(expirySeconds).sign(new Uint8Array(32));
-}
+import { folderOf, jwtOf, NO_OBSERVER } from './sample.ts';
 
 function start(t: TestContext, config: Config, onExpiry: (seconds: number) => void = () => {}) {
   const begun: string[] = [];
-  const observer: TokenObserver = {
-    cacheLookedUp: () => {},
-    exchangeFinished: () => {},
-    tokenEvicted: () => {},
-    availabilityChanged: () => {},
-    introspected: () => {},
-    credentialRead: (_credential, expirySeconds) => onExpiry(expirySeconds),
+  const observer = {
+    ...NO_OBSERVER,
+    credentialRead: (_name: string, expirySeconds: number) => onExpiry(expirySeconds),
   };
   const dispatchers = createDispatchers(() => {});
   t.after(() => dispatchers.destroy());
@@ -38,9 +27,7 @@ function start(t: TestContext, config: Config, onExpiry: (seconds: number) => vo
 test('keeps the endpoint of a server for transmitters over a reload, even of one that removes it', async (t) => {
   const server = await startFakeAuthorizationServer(t);
   const routes = [{ name: 'r', match: { path: '/r' }, upstream: 'https://mcp.example.com', credential: 'none' }];
-  const folder = temporaryFolder(t);
-  const file = join(folder, 'secret');
-  writeFileSync(file, 'a secret');
+  const file = folderOf(t).write('secret', 'a secret');
   const client_auth = { method: 'client_secret_basic', client_secret: { file } };
   const idp = {
     issuer: 'https://idp.example.com',
@@ -68,9 +55,8 @@ test('keeps the endpoint of a server for transmitters over a reload, even of one
 });
 
 test('reads the expiry of a rotated credential at the next sweep', async (t) => {
-  const folder = temporaryFolder(t);
-  const file = join(folder, 'actor');
-  writeFileSync(file, await jwt(1_900_000_000));
+  const { write } = folderOf(t);
+  const file = write('actor', jwtOf({ exp: 1_900_000_000 }));
   const config = configOf({
     authorization_servers: {
       main: { token_endpoint: 'https://idp.example.com/token', client_id: 'c', client_auth: { method: 'none' } },
@@ -83,7 +69,7 @@ test('reads the expiry of a rotated credential at the next sweep', async (t) => 
   const { service } = start(t, config, (expirySeconds) => void expiries.push(expirySeconds));
   service.serve(config);
   await eventually('the first expiry is read', () => expiries.length === 1);
-  writeFileSync(file, await jwt(1_950_000_000));
+  write('actor', jwtOf({ exp: 1_950_000_000 }));
   service.sweep();
   await eventually('the next expiry is read', () => expiries.length === 2);
   assert.deepEqual(expiries, [1_900_000_000, 1_950_000_000]);
@@ -93,8 +79,8 @@ const EXPIRY = 1_900_000_000;
 
 /** A config with a credential of every kind, and a function that writes their files. */
 function setUp(t: TestContext) {
-  const folder = temporaryFolder(t);
-  const file = (name: string) => ({ file: join(folder, name) });
+  const { path, write } = folderOf(t);
+  const file = (name: string) => ({ file: join(path, name) });
   const tls = { certificate: file('cert.pem'), private_key: file('key.pem') };
   const server = { token_endpoint: 'https://idp.example.com/token', client_id: 'c' };
   const config = configOf({
@@ -115,44 +101,37 @@ function setUp(t: TestContext) {
       ...(name === 'asserted' && { subject_token: file('opaque') }),
     })),
   });
-  return { config, write: (name: string, text: string) => writeFileSync(join(folder, name), text) };
-}
-
-async function read(config: Parameters<typeof readExpiries>[0]): Promise<[string, number][]> {
-  const expiries: [string, number][] = [];
-  await readExpiries(config, (name, seconds) => void expiries.push([name, seconds]));
-  return expiries.sort();
+  const read = async () => {
+    const expiries: [string, number][] = [];
+    await readExpiries(config, (name, seconds) => void expiries.push([name, seconds]));
+    return expiries.sort();
+  };
+  return { config, write, read };
 }
 
 test('reports every credential that states its expiry, by its name in messages', async (t) => {
-  const { config, write } = setUp(t);
-  const jwt = new SignJWT({}).setProtectedHeader({ alg: 'HS256' }).setExpirationTime(EXPIRY);
-  write('jwt', `${await jwt.sign(new Uint8Array(32))}\n`);
+  const { config, write, read } = setUp(t);
+  write('jwt', `${jwtOf({ exp: EXPIRY })}\n`);
   write('opaque', 'an-opaque-token');
-  const { cert } = createCertificateAuthority().issueClient();
-  write('cert.pem', cert);
-  const expiries = await read(config);
-  const certificates = expiries.filter(([, seconds]) => seconds !== EXPIRY);
-  assert.deepEqual(
-    expiries.filter(([, seconds]) => seconds === EXPIRY).map(([name]) => name),
-    ['actor token of route "signed"', 'client assertion of authorization server "asserted"'],
-  );
-  assert.deepEqual(
-    certificates.map(([name]) => name),
-    ['authorization server "mutual"', 'client certificate of authorization server "signed"', 'route "signed"'],
-  );
-  for (const [, seconds] of certificates) assert.ok(seconds > Date.now() / 1000);
-  const mayExpire = [...expiries.map(([name]) => name), 'subject token of route "asserted"'];
-  assert.deepEqual(
-    expiringCredentials(config)
-      .map(({ name }) => name)
-      .sort(),
-    mayExpire.sort(),
-  );
+  write('cert.pem', createCertificateAuthority().issueClient().cert);
+  const expiries = await read();
+  const names = expiries.map(([name]) => name);
+  assert.deepEqual(names, [
+    'actor token of route "signed"',
+    'authorization server "mutual"',
+    'client assertion of authorization server "asserted"',
+    'client certificate of authorization server "signed"',
+    'route "signed"',
+  ]);
+  for (const [name, seconds] of expiries) {
+    assert.ok(/actor|assertion/.test(name) ? seconds === EXPIRY : seconds > Date.now() / 1000, name);
+  }
+  const mayExpire = expiringCredentials(config).map(({ name }) => name);
+  assert.deepEqual(mayExpire.sort(), [...names, 'subject token of route "asserted"']);
 });
 
 test('ignores credentials that are missing or malformed', async (t) => {
-  const { config, write } = setUp(t);
+  const { write, read } = setUp(t);
   write('cert.pem', 'not a certificate');
-  assert.deepEqual(await read(config), []);
+  assert.deepEqual(await read(), []);
 });
