@@ -70,6 +70,7 @@ const MISUSES: [args: string[], message: RegExp][] = [
   [['help', 'servve'], /unknown command "servve"/],
   [['constructor'], /unknown command "constructor"/],
   [['--port', '1'], /Unknown option '--port'\n/],
+  [['run', '--log-format', 'xml'], /invalid --log-format "xml": use auto, json or text/],
 ];
 for (const [args, message] of MISUSES) {
   test(`exits with 2 and points to the help: cambist ${args.join(' ')}`, async () => {

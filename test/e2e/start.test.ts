@@ -22,8 +22,8 @@ const verifying: NonNullable<FakeSetupOptions['change']> = (config, { authorizat
   defaults: { subject_token: { verify: { issuer: authorizationServer.issuer, audience: 'any' } } },
 });
 
-test('loads at start exactly the packages that deploy/image.md lists', async (t) => {
-  const { packages } = await loadedBy(t);
+test('loads at start exactly the packages that deploy/image.md lists, no part of another command, and nothing that is off', async (t) => {
+  const { packages, own } = await loadedBy(t);
   const shipped = tableRows(await readFile('deploy/image.md', 'utf8'), 'with dependencies').map(([name, , , when]) => ({
     name: codeWords(name ?? '')[0] ?? '',
     when,
@@ -34,52 +34,41 @@ test('loads at start exactly the packages that deploy/image.md lists', async (t)
     shipped.map(({ name }) => name).filter((name) => packages.has(name)),
     expected,
   );
-});
-
-test('loads no part of another command', async (t) => {
-  const { own } = await loadedBy(t);
   assert.ok(own.includes('commands/run.ts'));
-  const ofOthers = own.filter((file) =>
-    /^(kubernetes|doctor)\/|^commands\/(?!run|command|usages|log-level|report-problems|source-excerpt|describe-route|reloads|team-reloads|stop-signals|tick-shape)/.test(
-      file,
-    ),
-  );
-  assert.deepEqual(ofOthers, []);
-});
-
-test('loads the OpenTelemetry SDK if its variables enable tracing', async (t) => {
-  const { packages } = await loadedBy(t, { env: WITH_SPANS });
-  assert.ok(packages.has('@opentelemetry/sdk-trace-base'));
-});
-
-test('loads the verification of subject tokens only if a route uses it', async (t) => {
-  const file = 'tokens/subject-check.ts';
-  assert.ok(!(await loadedBy(t)).own.includes(file));
-  assert.ok((await loadedBy(t, { change: verifying })).own.includes(file));
-});
-
-test('loads interception, and the packages for certificates, only if the config has it', async (t) => {
-  const without = await loadedBy(t);
+  const others =
+    /^(kubernetes|doctor|intercept|inbound)\/|^tokens\/subject-check|^transport\/certificates|^commands\/(?!run|command|usages|log-level|report-problems|source-excerpt|describe-route|reloads|team-reloads|stop-signals|tick-shape)/;
   assert.deepEqual(
-    without.own.filter((file) => file.startsWith('intercept/') || file === 'transport/certificates.ts'),
+    own.filter((file) => others.test(file)),
     [],
   );
-  assert.ok(!without.packages.has('asn1js'));
-  const folder = temporaryFolder(t);
-  const { own, packages } = await loadedBy(t, {
-    change: (config) => ({ ...config, intercept: { trust_dir: folder } }),
-  });
-  assert.ok(own.includes('intercept/interception.ts') && packages.has('asn1js'));
 });
 
-test('loads the way of callers to the agent only if the config has it', async (t) => {
-  const ofInbound = ({ own }: Loaded) => own.filter((file) => file.startsWith('inbound/'));
-  assert.deepEqual(ofInbound(await loadedBy(t)), []);
-  const verify = { issuer: 'https://idp.example.com', audience: 'agent', jwks_uri: 'http://127.0.0.1:9/jwks' };
-  const inbound = { listen: '127.0.0.1:0', agent: 'http://127.0.0.1:9', verify, allow_raw_tokens: true };
-  const found = ofInbound(await loadedBy(t, { change: (config) => ({ ...config, inbound }), ready: false }));
-  assert.ok(found.includes('inbound/inbound-pipeline.ts'));
-});
+const INBOUND = {
+  listen: '127.0.0.1:0',
+  agent: 'http://127.0.0.1:9',
+  verify: { issuer: 'https://idp.example.com', audience: 'agent', jwks_uri: 'http://127.0.0.1:9/jwks' },
+  allow_raw_tokens: true,
+};
+
+for (const [part, file, options] of [
+  ['the OpenTelemetry SDK', '@opentelemetry/sdk-trace-base', { env: WITH_SPANS }],
+  ['the verification of subject tokens', 'tokens/subject-check.ts', { change: verifying }],
+  [
+    'interception, and the packages for certificates',
+    'asn1js',
+    { change: (config, { directory }) => ({ ...config, intercept: { trust_dir: join(directory, 'trust') } }) },
+  ],
+  [
+    'the way of callers to the agent',
+    'inbound/inbound-pipeline.ts',
+    { change: (config) => ({ ...config, inbound: INBOUND }), ready: false },
+  ],
+] as const satisfies [string, string, FakeSetupOptions][]) {
+  test(`loads ${part} if the config or a variable asks for it`, async (t) => {
+    const { packages, own } = await loadedBy(t, options);
+    assert.ok(packages.has(file) || own.includes(file));
+  });
+}
 
 test('serves, traces and verifies tokens from the build alone, without node_modules', async (t) => {
   const elsewhere = temporaryFolder(t);
