@@ -1,8 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { assertionFrom, usedServers } from '../../../src/config/used-servers.ts';
-import { configOf, problemsOf, ROUTE, routeOf, routeProblems } from './sample.ts';
-import { clientAuth, serverOf, withServer } from './server-samples.ts';
+import { assertProblems, configOf, messagesOf, problemsOf, ROUTE, withServer } from './sample.ts';
+
+function serverOf(lines: string) {
+  const [server] = configOf(withServer(lines)).authorizationServers;
+  return server ?? assert.fail('no server');
+}
+
+function clientAuth(lines: string): string {
+  return `issuer: https://idp.example.com\nclient_id: cambist\nclient_auth:\n${lines.replaceAll(/^(?=.)/gm, '  ')}`;
+}
 
 const BASE = 'issuer: https://x\nclient_auth: { method: none }\n';
 
@@ -30,66 +38,52 @@ test('keeps issuer and token endpoint exactly as written', () => {
   assert.equal(tokenEndpoint, 'https://IDP.example.com/t?x=1');
 });
 
-test('requires an endpoint, a client id and client authentication', () => {
-  assert.deepEqual(problemsOf(withServer('client_auth: { method: none }\n')), [
-    '4:5: authorization_servers.main: missing key "issuer" or "token_endpoint": set one, so that cambist finds the token endpoint',
-  ]);
-  assert.deepEqual(problemsOf(withServer('issuer: https://x\n')), [
-    '4:5: authorization_servers.main: missing key "client_auth": add it (client authentication of cambist)',
-  ]);
-  assert.deepEqual(
-    problemsOf(
-      withServer('issuer: https://x\nclient_auth: { method: client_secret_post, client_secret: { env: S } }\n'),
-    ),
-    ['4:5: authorization_servers.main: missing key "client_id": method "client_secret_post" needs it'],
-  );
-});
-
-test('keeps extra parameters in order and refuses parameters of the protocol', () => {
-  assert.deepEqual(serverOf(`${BASE}extra_params: { connector_id: ldap, options: '{"a":1}' }\n`).extraParams, [
+test('keeps extra parameters in order', () => {
+  const { extraParams } = serverOf(`${BASE}extra_params: { connector_id: ldap, options: '{"a":1}' }\n`);
+  assert.deepEqual(extraParams, [
     ['connector_id', 'ldap'],
     ['options', '{"a":1}'],
   ]);
-  for (const name of ['grant_type', 'client_secret', 'resource', 'scope', 'assertion', 'password']) {
-    assert.deepEqual(problemsOf(withServer(`${BASE}extra_params: { ${name}: hunter2 }\n`)), [
-      `6:21: authorization_servers.main.extra_params: "${name}" is reserved for the protocol: remove it, and use the config key for it`,
-    ]);
-  }
-  assert.deepEqual(problemsOf(withServer(`${BASE}extra_params: { "": x }\n`)), [
-    '6:21: authorization_servers.main.extra_params: must not be empty',
-  ]);
-  assert.deepEqual(problemsOf(withServer(`${BASE}extra_params: { flag: true }\n`)), [
-    '6:27: authorization_servers.main.extra_params.flag: must be a string: put it in quotes',
-  ]);
 });
 
-test('requires a certificate and its key together', () => {
+test('refuses a server with missing or invalid keys, and parameters of the protocol', () => {
+  const none = 'issuer: https://x\\nclient_auth: { method: none }';
+  const table = `
+client_auth: { method: none }
+→ 4:5: main: missing key "issuer" or "token_endpoint": set one, so that cambist finds the token endpoint
+issuer: https://x
+→ 4:5: main: missing key "client_auth": add it (client authentication of cambist)
+issuer: https://x\\nclient_auth: { method: client_secret_post, client_secret: { env: S } }
+→ 4:5: main: missing key "client_id": method "client_secret_post" needs it
+${none}\\nextra_params: { "": x }
+→ 6:21: main.extra_params: must not be empty
+${none}\\nextra_params: { flag: true }
+→ 6:27: main.extra_params.flag: must be a string: put it in quotes
+${none}\\ntls: { certificate: { file: /x } }
+→ 6:10: main.tls: has "certificate" without "private_key": set both, or remove it
+${none}\\ntls: { private_key: { file: /x } }
+→ 6:10: main.tls: has "private_key" without "certificate": set both, or remove it
+${none}\\ntimeout: 0
+→ 6:14: main.timeout: must be at least 1ms
+issuer: https://idp.example.com/realms/a/.well-known/openid-configuration\\nclient_auth: { method: none }
+→ 4:13: warning: main.issuer: is the URL of its metadata: remove "/.well-known/" and everything after it`;
+  const problemsOfServer = (lines: string) =>
+    problemsOf(withServer(lines)).map((problem) => problem.replace('authorization_servers.', ''));
+  assertProblems(table, problemsOfServer);
+  for (const name of ['grant_type', 'client_secret', 'resource', 'scope', 'assertion', 'password']) {
+    assert.deepEqual(problemsOfServer(`${BASE}extra_params: { ${name}: hunter2 }\n`), [
+      `6:21: main.extra_params: "${name}" is reserved for the protocol: remove it, and use the config key for it`,
+    ]);
+  }
+});
+
+test('reads the CA and the client certificate of a server', () => {
   const { tls } = serverOf(`${BASE}tls: { ca: { file: /ca }, certificate: { file: /c }, private_key: { file: k } }\n`);
   assert.deepEqual(tls, { ca: '/ca', certificate: '/c', privateKey: 'k' });
   assert.deepEqual(serverOf(`${BASE}tls: {}\n`).tls, { ca: undefined, certificate: undefined, privateKey: undefined });
-  for (const [one, other] of [
-    ['certificate', 'private_key'],
-    ['private_key', 'certificate'],
-  ]) {
-    assert.deepEqual(problemsOf(withServer(`${BASE}tls: { ${one}: { file: /x } }\n`)), [
-      `6:10: authorization_servers.main.tls: has "${one}" without "${other}": set both, or remove it`,
-    ]);
-  }
 });
 
-test('warns about an issuer that is the URL of its metadata', () => {
-  const metadata = 'https://idp.example.com/realms/agents/.well-known/openid-configuration';
-  const [problem, ...others] = problemsOf(withServer(`issuer: ${metadata}\nclient_auth: { method: none }\n`));
-  assert.match(problem ?? '', /issuer: is the URL of its metadata: remove "\/\.well-known\/" and/);
-  assert.match(problem ?? '', /warning: /);
-  assert.deepEqual(others, []);
-});
-
-test('refuses a timeout of 0 for token requests', () => {
-  assert.deepEqual(problemsOf(withServer(`${BASE}timeout: 0\n`)), [
-    '6:14: authorization_servers.main.timeout: must be at least 1ms',
-  ]);
-});
+const UNKNOWN = 'routes[0].authorization_server: unknown authorization server';
 
 test('requires a route to name an existing server if there are several', () => {
   const two = `version: 1
@@ -97,24 +91,22 @@ authorization_servers:
   one: { issuer: "https://one", client_auth: { method: none } }
   two: { issuer: "https://two", client_auth: { method: none } }
 ${ROUTE}`;
-  assert.deepEqual(problemsOf(two), [
-    '6:5: routes[0]: missing key "authorization_server": there are several, so name one of one, two',
-  ]);
-  assert.deepEqual(problemsOf(`${two}    authorization_server: tow\n`), [
-    '9:27: routes[0].authorization_server: unknown authorization server: did you mean "two"?',
-  ]);
-  assert.deepEqual(problemsOf(`${two}    authorization_server: keycloak\n`), [
-    '9:27: routes[0].authorization_server: unknown authorization server: known servers are one, two',
-  ]);
-  assert.deepEqual(problemsOf(`version: 1\n${ROUTE}    authorization_server: one\n`), [
-    '6:27: routes[0].authorization_server: unknown authorization server: define it under authorization_servers',
-  ]);
-  assert.deepEqual(problemsOf(`version: 1\n${ROUTE}`), [
-    '3:5: routes[0]: credential "exchange" needs an authorization server: define one under authorization_servers, or set credential: none',
-  ]);
-  assert.deepEqual(problemsOf(`${two}defaults: { authorization_server: one }\n`), [
-    '4:3: warning: authorization_servers.two: no route uses this authorization server: remove it, or name it in a route',
-  ]);
+  for (const [text, problem] of [
+    [two, '6:5: routes[0]: missing key "authorization_server": there are several, so name one of one, two'],
+    [`${two}    authorization_server: tow\n`, `9:27: ${UNKNOWN}: did you mean "two"?`],
+    [`${two}    authorization_server: keycloak\n`, `9:27: ${UNKNOWN}: known servers are one, two`],
+    [`version: 1\n${ROUTE}    authorization_server: one\n`, `6:27: ${UNKNOWN}: define it under authorization_servers`],
+    [
+      `version: 1\n${ROUTE}`,
+      '3:5: routes[0]: credential "exchange" needs an authorization server: define one under authorization_servers, or set credential: none',
+    ],
+    [
+      `${two}defaults: { authorization_server: one }\n`,
+      '4:3: warning: authorization_servers.two: no route uses this authorization server: remove it, or name it in a route',
+    ],
+  ] as const) {
+    assert.deepEqual(problemsOf(text), [problem]);
+  }
 });
 
 test('takes the client certificate from the tls of the server', () => {
@@ -123,55 +115,19 @@ test('takes the client certificate from the tls of the server', () => {
   assert.deepEqual(server.clientAuth, { method: 'tls_client_auth' });
   assert.equal(server.tls?.certificate, '/c');
   for (const lines of ['', 'tls: { ca: { file: /ca } }\n']) {
-    assert.deepEqual(
-      problemsOf(withServer(`${clientAuth('method: tls_client_auth\n')}${lines}`)).map((line) =>
-        line.replace(/^[\d:]+ /, ''),
-      ),
-      [
-        'authorization_servers.main: method "tls_client_auth" needs one certificate: set either certificate and private_key in tls, or client_auth.from to { spiffe: true }',
-      ],
-    );
+    assert.deepEqual(messagesOf(withServer(`${clientAuth('method: tls_client_auth\n')}${lines}`)), [
+      'authorization_servers.main: method "tls_client_auth" needs one certificate: set either certificate and private_key in tls, or client_auth.from to { spiffe: true }',
+    ]);
   }
 });
 
 test('reads the grant and dpop', () => {
-  const lines = 'issuer: https://x\nclient_auth: { method: none }\ngrant: jwt_bearer\ndpop: true\n';
-  const [{ grant, dpop } = assert.fail()] = configOf(
-    `${withServer(lines)}    resource: https://r\n`,
-  ).authorizationServers;
-  assert.deepEqual([grant, dpop], ['jwt_bearer', true]);
+  const text = withServer(`${BASE}grant: jwt_bearer\ndpop: true\n`);
+  const [server] = configOf(`${text}    resource: https://r\n`).authorizationServers;
+  assert.deepEqual([server?.grant, server?.dpop], ['jwt_bearer', true]);
 });
 
-const VAULT = `authorization_servers:
-  auth0:
-    issuer: https://example.eu.auth0.com/
-    client_id: cambist
-    grant: token_vault
-    client_auth: { method: none }
-`;
-const LINES = 'upstream: https://mcp.example.com/mcp\nconnection: github\n';
-
-test('names the backend of a vault by its connection alone', () => {
-  const { credential } = routeOf(LINES, VAULT);
-  assert.ok(credential.kind === 'exchange');
-  assert.deepEqual(credential.target, {
-    resource: [],
-    audience: [],
-    scope: undefined,
-    requestedTokenType: 'http://auth0.com/oauth/token-type/federated-connection-access-token',
-    connection: 'github',
-    expectAudience: 'any',
-  });
-});
-
-test('requires a connection for a vault, and warns of keys that a vault does not get', () => {
-  assert.match(routeProblems('upstream: https://mcp.example.com/mcp\n', VAULT).join(), /missing key "connection"/);
-  for (const line of ['scope: read', 'audience: a', 'requested_token_type: jwt']) {
-    assert.match(routeProblems(`${LINES}${line}\n`, VAULT).join(), /is not sent with grant "token_vault": remove it/);
-  }
-});
-
-const servers = (from: string, more = '') => `version: 1
+const servers = (from: string, auth = '{ method: none }') => `version: 1
 authorization_servers:
   agent:
     token_endpoint: https://login.example.com/token
@@ -180,12 +136,8 @@ authorization_servers:
   blueprint:
     token_endpoint: https://login.example.com/token
     client_id: blueprint
-    client_auth: ${more === '' ? '{ method: none }' : more}
-routes:
-  - name: github
-    match: { path: / }
-    upstream: https://mcp.example.com/mcp
-    authorization_server: agent
+    client_auth: ${auth}
+${ROUTE}    authorization_server: agent
 `;
 
 test('reads the server that issues a client assertion, which may follow in the file', () => {
@@ -200,16 +152,130 @@ test('reads the server that issues a client assertion, which may follow in the f
   assert.deepEqual(problemsOf(servers('{ authorization_server: blueprint, scope: x }')), []);
 });
 
-test('refuses an unknown server, itself, and a server that has such an issuer as well', () => {
+test('refuses a client assertion of an unknown server, itself, a server with such an issuer, or a file as well', () => {
   const unknown = /from\.authorization_server: unknown authorization server: known servers are blueprint/;
-  assert.match(problemsOf(servers('{ authorization_server: other }')).join(), unknown);
   const dependent = /from\.authorization_server: the named server has "from" itself: name one without it/;
-  assert.match(problemsOf(servers('{ authorization_server: agent }')).join(), dependent);
   const circle = '{ method: client_assertion, from: { authorization_server: agent } }';
-  assert.match(problemsOf(servers('{ authorization_server: blueprint }', circle)).join(), dependent);
+  for (const [text, problem] of [
+    [servers('{ authorization_server: other }'), unknown],
+    [servers('{ authorization_server: agent }'), dependent],
+    [servers('{ authorization_server: blueprint }', circle), dependent],
+    [
+      servers('{ authorization_server: blueprint }, client_assertion: { file: /run/a }'),
+      /needs one of "client_assertion" and "from"/,
+    ],
+  ] as const) {
+    assert.match(problemsOf(text).join(), problem);
+  }
 });
 
-test('refuses both a file and another server, and neither', () => {
-  const both = servers('{ authorization_server: blueprint }, client_assertion: { file: /run/a }');
-  assert.match(problemsOf(both).join(), /needs one of "client_assertion" and "from"/);
+const SECRET = 'client_secret: { env: S }\n';
+const KEY = 'private_key: { file: /k }\n';
+const FILE = 'client_assertion: { file: /a }\n';
+
+/** The result for a method if the file has nothing but the named keys. */
+const PLAIN_ASSERTION = { assertionAudience: undefined, assertionLifetimeMs: 60_000 };
+const PLAIN_KEY = {
+  ...PLAIN_ASSERTION,
+  privateKey: { file: '/k' },
+  alg: undefined,
+  keyId: undefined,
+  certificate: undefined,
+};
+const ASSERTION_TYPE = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
+
+test('reads each method of client authentication', () => {
+  const secret = { clientSecret: { env: 'S' } };
+  const file = { clientAssertion: { file: '/a' }, from: undefined };
+  const own = { alg: 'PS256', keyId: 'one', assertionAudience: 'https://a', assertionLifetimeMs: 600_000 };
+  for (const [method, lines, expected] of [
+    ['client_secret_basic', SECRET, { ...secret, basicEncoding: 'form' }],
+    ['client_secret_basic', `basic_encoding: raw\n${SECRET}`, { ...secret, basicEncoding: 'raw' }],
+    ['client_secret_post', 'client_secret: { file: /s }\n', { clientSecret: { file: '/s' } }],
+    ['private_key_jwt', KEY, PLAIN_KEY],
+    [
+      'private_key_jwt',
+      `${KEY}alg: PS256\nkey_id: one\nassertion_audience: https://a\nassertion_lifetime: 10m\n`,
+      { ...PLAIN_KEY, ...own },
+    ],
+    ['private_key_jwt', `${KEY}certificate: { file: /c.pem }\n`, { ...PLAIN_KEY, certificate: { file: '/c.pem' } }],
+    ['client_secret_jwt', SECRET, { ...secret, alg: 'HS256', ...PLAIN_ASSERTION }],
+    ['client_secret_jwt', `${SECRET}alg: HS512\n`, { ...secret, alg: 'HS512', ...PLAIN_ASSERTION }],
+    ['client_assertion', FILE, { ...file, clientAssertionType: ASSERTION_TYPE }],
+    ['client_assertion', `${FILE}client_assertion_type: urn:x:y\n`, { ...file, clientAssertionType: 'urn:x:y' }],
+  ] as const) {
+    assert.deepEqual(serverOf(clientAuth(`method: ${method}\n${lines}`)).clientAuth, { method, ...expected });
+  }
+});
+
+test('refuses a method without its keys, with keys of another method, or with invalid values', () => {
+  const table = `
+client_secret_basic
+→ 7:7: client_auth: missing key "client_secret": method "client_secret_basic" needs it
+private_key_jwt
+→ 7:7: client_auth: missing key "private_key": method "private_key_jwt" needs it
+none\\nalg: ES256
+→ 8:7: client_auth.alg: has no meaning for method "none", only for client_secret_jwt, private_key_jwt: remove it, or change the method
+client_secret_post\\nclient_secret: { env: S }\\nbasic_encoding: raw
+→ 9:7: client_auth.basic_encoding: has no meaning for method "client_secret_post", only for client_secret_basic: remove it, or change the method
+private_key_jwt\\nprivate_key: { file: /k }\\nalg: HS256\\nassertion_lifetime: 11m
+→ 9:12: client_auth.alg: must be an algorithm for a private key: one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, Ed25519
+→ 10:27: client_auth.assertion_lifetime: must be at most 10m
+private_key_jwt\\nprivate_key: { file: /k }\\nassertion_lifetime: 0
+→ 9:27: client_auth.assertion_lifetime: must be at least 1s
+client_secret_post\\nclient_secret: { env: S, file: /s }
+→ 8:22: client_auth.client_secret: has both "file" and "env": remove one
+client_secret_post\\nclient_secret: {}
+→ 8:22: client_auth.client_secret: has neither "file" nor "env": write { file: /path/to/it } or { env: NAME_OF_VARIABLE }
+client_secret_post\\nclient_secret: { env: not-a-name }
+→ 8:29: client_auth.client_secret.env: must be the bare name of an environment variable, without "$" or braces, and never the secret itself
+client_secret_post\\nclient_secret: hunter2
+→ 8:22: client_auth.client_secret: must not be in the config itself: write { file: /path/to/it } or { env: NAME_OF_VARIABLE }
+client_secret_jwt\\nclient_secret: { env: S }\\nalg: ES256
+→ 9:12: client_auth.alg: must be an algorithm for a shared secret: one of HS256, HS384, HS512
+client_assertion\\nclient_assertion: { file: /a }\\nclient_assertion_type: spiffe
+→ 9:30: client_auth.client_assertion_type: must be a full URN, as in urn:ietf:params:oauth:client-assertion-type:jwt-bearer
+client_assertion\\nclient_assertion: { file: /a }\\nassertion_audience: https://a
+→ 9:7: client_auth.assertion_audience: has no meaning without from: { spiffe: true }: remove it, because the audience is in the assertion
+client_assertion\\nfrom: { spiffe: true }
+→ 8:23: client_auth.from.spiffe: needs an SVID of cambist: set spiffe.socket
+client_assertion\\nfrom: {}
+→ 8:13: client_auth.from: needs either "authorization_server" or "spiffe": set one of them
+client_assertion
+→ 7:7: client_auth: method "client_assertion" needs one of "client_assertion" and "from": set one of them`;
+  assertProblems(table, (lines) =>
+    problemsOf(withServer(clientAuth(`method: ${lines}`))).map((problem) =>
+      problem.replace('authorization_servers.main.', ''),
+    ),
+  );
+});
+
+test('takes an SVID of cambist as client assertion, or as client certificate', () => {
+  const text = (lines: string, more = '') =>
+    `spiffe: { socket: unix:///agent.sock }\n${withServer(clientAuth(lines) + more)}`;
+  const main = (lines: string, more?: string) =>
+    configOf(text(lines, more)).authorizationServers[0] ?? assert.fail('no server');
+  const svid = 'method: client_assertion\nfrom: { spiffe: true }\n';
+  const clientAssertion = { spiffe: 'unix:///agent.sock', audience: 'https://idp.example.com' };
+  assert.deepEqual(main(svid).clientAuth, {
+    method: 'client_assertion',
+    clientAssertion,
+    from: undefined,
+    clientAssertionType: 'urn:ietf:params:oauth:client-assertion-type:jwt-spiffe',
+  });
+  const bearer = main(`${svid}client_assertion_type: ${ASSERTION_TYPE}\nassertion_audience: other\n`);
+  assert.deepEqual(bearer.clientAuth, {
+    method: 'client_assertion',
+    clientAssertion: { ...clientAssertion, audience: 'other' },
+    from: undefined,
+    clientAssertionType: ASSERTION_TYPE,
+  });
+  const mutual = 'method: tls_client_auth\nfrom: { spiffe: true }\n';
+  const { clientAuth: auth, tls } = main(mutual, 'tls: { ca: { file: /ca } }\n');
+  assert.deepEqual(auth, { method: 'tls_client_auth' });
+  assert.deepEqual(tls, { ca: '/ca', certificate: undefined, privateKey: undefined, spiffe: true });
+  const files = 'tls: { certificate: { file: /c }, private_key: { file: /k } }\n';
+  assert.match(problemsOf(text(mutual, files)).join(), /needs one certificate/);
+  const both = mutual.replace('true', 'true, authorization_server: main');
+  assert.match(problemsOf(text(both)).join(), /needs either "authorization_server" or "spiffe"/);
 });

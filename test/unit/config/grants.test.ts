@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { problemsOf, routeOf, routeProblems, SERVER } from './sample.ts';
+import { assertProblems, indent, messagesOf, routeOf, routeProblems, SERVER, withRoute } from './sample.ts';
 
 const UPSTREAM = 'upstream: https://H.example.com:443/mcp/\n';
 const URI = 'https://h.example.com/mcp';
@@ -8,7 +8,7 @@ const TOKEN_TYPE = 'urn:ietf:params:oauth:token-type:';
 
 /** Two servers: `main`, and `idp` with these lines. */
 const two = (lines = 'issuer: https://login.example.com\n', main = '') =>
-  `${SERVER}${main.replaceAll(/^(?=.)/gm, '    ')}  idp:\n${`${lines}client_id: at-idp\nclient_auth: { method: none }\n`.replaceAll(/^(?=.)/gm, '    ')}`;
+  `${SERVER}${indent(main)}  idp:\n${indent(`${lines}client_id: at-idp\nclient_auth: { method: none }\n`)}`;
 const bearer = SERVER.replace('    client_id', '    grant: jwt_bearer\n    client_id');
 
 function exchangeOf(lines: string, top: string) {
@@ -17,28 +17,24 @@ function exchangeOf(lines: string, top: string) {
   return credential;
 }
 
-const messages = (problems: string[]): string[] => problems.map((problem) => problem.replace(/^\d+:\d+: /, ''));
+const messages = (lines: string, top?: string) => messagesOf(withRoute(lines, top));
 
 test('sends a resource with jwt_bearer only if the file sets one', () => {
   const given = exchangeOf(`${UPSTREAM}resource: https://r\n`, bearer).target;
   assert.deepEqual(given.resource, ['https://r']);
   const none = exchangeOf(`${UPSTREAM}scope: api://b/.default\nexpect_audience: api://b\n`, bearer).target;
-  assert.deepEqual(none.resource, []);
-  assert.deepEqual(none.expectAudience, ['api://b']);
-  assert.deepEqual(messages(routeProblems(UPSTREAM, bearer)), [
+  assert.deepEqual([none.resource, none.expectAudience], [[], ['api://b']]);
+  assert.deepEqual(messages(UPSTREAM, bearer), [
     'routes[0]: sends neither resource nor audience, so the expected audience of an issued token is unknown: set expect_audience to the "aud" that the backend expects, or to any',
   ]);
-});
-
-test('sends no default resource for client credentials at a server with jwt_bearer', () => {
   const { credential } = routeOf(`${UPSTREAM}credential: client_credentials\nexpect_audience: any\n`, bearer);
   assert.ok(credential.kind === 'client_credentials');
   assert.deepEqual(credential.target.resource, []);
 });
 
 test('warns of keys that jwt_bearer does not send on a route, but not in defaults', () => {
-  const idle = 'requested_token_type: jwt\nactor_token: { env: A }\n'.replace('{ env: A }', '{ file: /dev/null }');
-  assert.deepEqual(messages(routeProblems(`${UPSTREAM}resource: https://r\n${idle}`, bearer)), [
+  const idle = 'requested_token_type: jwt\nactor_token: { file: /dev/null }\n';
+  assert.deepEqual(messages(`${UPSTREAM}resource: https://r\n${idle}`, bearer), [
     'warning: routes[0].requested_token_type: is not sent with grant "jwt_bearer": remove it',
     'warning: routes[0].actor_token: is not sent with grant "jwt_bearer": remove it',
   ]);
@@ -51,80 +47,56 @@ const chain = (assertion?: string) =>
   `${UPSTREAM}${MAIN}chain: { authorization_server: idp${assertion === undefined ? '' : `, assertion: ${assertion}`} }\n`;
 
 test('uses an ID-JAG for an ID token in a chain by default', () => {
-  const route = routeOf(chain(), two());
-  assert.equal(route.subjectToken.type, `${TOKEN_TYPE}id_token`);
+  assert.equal(routeOf(chain(), two()).subjectToken.type, `${TOKEN_TYPE}id_token`);
   const { chain: first, target, authorizationServer } = exchangeOf(chain(), two());
-  assert.equal(first?.authorizationServer.name, 'idp');
-  assert.equal(authorizationServer.name, 'main');
-  assert.equal(first?.assertion, 'id_jag');
-  assert.equal(first?.audience, authorizationServer.issuer);
-  assert.deepEqual(first?.expectAudience, [authorizationServer.issuer]);
+  const { issuer } = authorizationServer;
+  assert.deepEqual([first?.authorizationServer.name, authorizationServer.name], ['idp', 'main']);
+  assert.deepEqual([first?.assertion, first?.audience, first?.expectAudience], ['id_jag', issuer, [issuer]]);
   assert.deepEqual(target.resource, [URI]);
   const written = routeOf(`${chain()}subject_token: { type: access_token }\n`, two());
   assert.equal(written.subjectToken.type, `${TOKEN_TYPE}access_token`);
+  assert.deepEqual(routeProblems(chain(), two()), [], 'both servers are used');
 });
 
 test('exchanges an access token in a chain by JWT, and accepts the token endpoint as audience', () => {
+  const issuer = 'https://idp.example.com/realms/agents';
   const top = two(undefined, 'token_endpoint: https://idp.example.com/t\n');
   assert.equal(routeOf(chain('jwt'), top).subjectToken.type, `${TOKEN_TYPE}access_token`);
-  assert.deepEqual(exchangeOf(chain('jwt'), top).chain?.expectAudience, [
-    'https://idp.example.com/realms/agents',
-    'https://idp.example.com/t',
-  ]);
-  assert.deepEqual(exchangeOf(chain('jwt'), two()).chain?.expectAudience, ['https://idp.example.com/realms/agents']);
+  assert.deepEqual(exchangeOf(chain('jwt'), top).chain?.expectAudience, [issuer, 'https://idp.example.com/t']);
+  assert.deepEqual(exchangeOf(chain('jwt'), two()).chain?.expectAudience, [issuer]);
 });
 
 test('sends the default resource in a chain even if defaults set an audience', () => {
   const top = `${two()}defaults: { audience: shared, requested_token_type: jwt }\n`;
   const { target } = exchangeOf(chain(), top);
-  assert.deepEqual(target, {
-    resource: [URI],
-    audience: [],
-    scope: undefined,
-    requestedTokenType: undefined,
-    expectAudience: [URI],
-  });
+  const { resource, audience, scope, requestedTokenType } = target;
+  assert.deepEqual([resource, audience, scope, requestedTokenType], [[URI], [], undefined, undefined]);
+  assert.deepEqual(target.expectAudience, [URI]);
 });
 
 test('reports errors of a chain', () => {
-  const withoutIssuer = two().replace('issuer: https://idp.example.com/realms/agents', 'token_endpoint: https://i/t');
-  const to = (server: string) => `${UPSTREAM}${MAIN}chain: { ${server} }\n`;
-  const cases: [string, string, string][] = [
-    [
-      to('authorization_server: main'),
-      two(),
-      '.authorization_server: is also the authorization server of the route: name the server that issues the assertion',
-    ],
-    [
-      to('authorization_server: ipd'),
-      two(),
-      '.authorization_server: unknown authorization server: did you mean "idp"?',
-    ],
-    [
-      chain(),
-      withoutIssuer,
-      ': authorization server "main" has no issuer, but the assertion needs one as its audience: set it there',
-    ],
-    [
-      to('assertion: jwt'),
-      two(),
-      ': missing key "authorization_server": add it (server of the first leg, which issues the assertion)',
-    ],
-  ];
   const problemsOn = (lines: string, top = two()) =>
-    messages(routeProblems(lines, top)).filter((line) => !line.includes('no route uses'));
-  for (const [lines, top, problem] of cases) assert.deepEqual(problemsOn(lines, top), [`routes[0].chain${problem}`]);
-  assert.deepEqual(problemsOn(`${chain()}audience: a\nrequested_token_type: jwt\n`).sort(), [
-    'warning: routes[0].audience: is not sent in a chain: remove it',
-    'warning: routes[0].requested_token_type: is not sent in a chain: remove it',
+    messages(`${UPSTREAM}${MAIN}${lines}`, top)
+      .filter((line) => !line.includes('no route uses'))
+      .map((line) => line.replace('routes[0].', ''));
+  const table = `
+chain: { authorization_server: main }
+→ chain.authorization_server: is also the authorization server of the route: name the server that issues the assertion
+chain: { authorization_server: ipd }
+→ chain.authorization_server: unknown authorization server: did you mean "idp"?
+chain: { assertion: jwt }
+→ chain: missing key "authorization_server": add it (server of the first leg, which issues the assertion)
+chain: { authorization_server: idp }\\naudience: a\\nrequested_token_type: jwt
+→ warning: audience: is not sent in a chain: remove it
+→ warning: requested_token_type: is not sent in a chain: remove it
+credential: none\\nchain: { authorization_server: idp }
+→ warning: authorization_server: has no effect with credential "none": remove it
+→ warning: chain: has no effect with credential "none": remove it`;
+  assertProblems(table, problemsOn);
+  const withoutIssuer = two().replace('issuer: https://idp.example.com/realms/agents', 'token_endpoint: https://i/t');
+  assert.deepEqual(problemsOn('chain: { authorization_server: idp }\n', withoutIssuer), [
+    'chain: authorization server "main" has no issuer, but the assertion needs one as its audience: set it there',
   ]);
-  assert.deepEqual(problemsOn(`${UPSTREAM}credential: none\nchain: { authorization_server: main }\n`, SERVER), [
-    'warning: routes[0].chain: has no effect with credential "none": remove it',
-  ]);
-});
-
-test('counts the first server of a chain as used', () => {
-  assert.deepEqual(routeProblems(chain(), two()), []);
 });
 
 test('reads a subject token from a file instead of a header', () => {
@@ -136,7 +108,7 @@ test('reads a subject token from a file instead of a header', () => {
     scope: undefined,
     verify: undefined,
   });
-  assert.deepEqual(messages(routeProblems(`${UPSTREAM}subject_token: { file: token, header: x-token }\n`)), [
+  assert.deepEqual(messages(`${UPSTREAM}subject_token: { file: token, header: x-token }\n`), [
     'routes[0].subject_token: has both "header" and "file": keep "header" for the caller\'s token, or "file" for cambist\'s own',
   ]);
 });
@@ -149,20 +121,19 @@ test('reads a subject token and an actor token from the SPIFFE agent', () => {
   const { subjectToken, credential } = routeOf(keys, `${SERVER}spiffe: { socket: unix:///agent.sock }\n`);
   assert.deepEqual([subjectToken.own, subjectToken.type], [own, `${TOKEN_TYPE}jwt`]);
   assert.deepEqual(credential.kind === 'exchange' && credential.actorToken, { source: own, type: `${TOKEN_TYPE}jwt` });
-  const problemsOf = (lines: string) => messages(routeProblems(UPSTREAM + lines));
+  const problemsWith = (lines: string) => messages(UPSTREAM + lines).join();
   for (const key of ['subject_token', 'actor_token']) {
-    assert.deepEqual(problemsOf(`${key}: { ${SVID} }\n`), [
-      `routes[0].${key}.from: needs an SVID of cambist: set spiffe.socket`,
-    ]);
-    const problems = problemsOf(`${key}: { from: spiffe }\n`);
-    assert.match(problems.join(), /missing key "audience": a JWT-SVID is for the server that receives it/);
-    assert.match(problemsOf(`${key}: { file: a, ${SVID} }\n`).join(), /has both "file" and "from": remove one/);
-    assert.match(
-      problemsOf(`${key}: { file: a, audience: b }\n`).join(),
-      /audience: has no meaning without from: spiffe/,
-    );
+    const needed = `routes[0].${key}.from: needs an SVID of cambist: set spiffe.socket`;
+    assert.equal(problemsWith(`${key}: { ${SVID} }\n`), needed);
+    for (const [keys, problem] of [
+      ['from: spiffe', /missing key "audience": a JWT-SVID is for the server that receives it/],
+      [`file: a, ${SVID}`, /has both "file" and "from": remove one/],
+      ['file: a, audience: b', /audience: has no meaning without from: spiffe/],
+    ] as const) {
+      assert.match(problemsWith(`${key}: { ${keys} }\n`), problem);
+    }
   }
-  assert.match(problemsOf(`subject_token: { header: x-token, ${SVID} }\n`).join(), /has both "header" and "from"/);
+  assert.match(problemsWith(`subject_token: { header: x-token, ${SVID} }\n`), /has both "header" and "from"/);
 });
 
 test('reads verify, with defaults for audience and keys', () => {
@@ -191,78 +162,76 @@ test('expects the client of the first server as audience in a chain', () => {
 
 test('reports errors of verify', () => {
   const noClient = 'authorization_servers:\n  main:\n    issuer: https://x\n    client_auth: { method: none }\n';
-  const cases: [string, string, RegExp][] = [
-    ['{ issuer: "http://idp.example.com" }', SERVER, /verify\.issuer: must be https, because plain http/],
-    ['{ issuer: i, jwks_uri: "ftp://x" }', SERVER, /verify\.jwks_uri: must start with https/],
-    ['{ issuer: i }', SERVER, /verify\.issuer: must be an absolute URL/],
-    ['{ audience: a }', SERVER, /verify: missing key "issuer"/],
+  for (const [verify, message, top] of [
+    ['issuer: "http://idp.example.com"', /verify\.issuer: must be https, because plain http/],
+    ['issuer: i, jwks_uri: "ftp://x"', /verify\.jwks_uri: must start with https/],
+    ['issuer: i', /verify\.issuer: must be an absolute URL/],
+    ['audience: a', /verify: missing key "issuer"/],
+    ['issuer: "https://i", audience: []', /verify\.audience: must name at least one audience/],
     [
-      '{ issuer: "https://i" }',
-      noClient,
+      'issuer: "https://i"',
       /routes\[0\]: verifies subject tokens without an expected audience: set subject_token\.verify\.audience/,
+      noClient,
     ],
-    ['{ issuer: "https://i", audience: [] }', SERVER, /verify\.audience: must name at least one audience/],
-  ];
-  for (const [verify, top, message] of cases) {
-    const problems = routeProblems(`${UPSTREAM}subject_token: { verify: ${verify} }\n`, top);
+  ] as const) {
+    const problems = routeProblems(`${UPSTREAM}subject_token: { verify: { ${verify} } }\n`, top);
     assert.equal(problems.length, 1, problems.join('\n'));
     assert.match(problems[0] ?? '', message);
   }
-  assert.deepEqual(
-    routeProblems(
-      `${UPSTREAM}allow_insecure_http: true\nsubject_token: { verify: { issuer: "http://idp.example.com" } }\n`,
-    ),
-    [],
-  );
+  const plain = 'subject_token: { verify: { issuer: "http://idp.example.com" } }\n';
+  assert.deepEqual(routeProblems(`${UPSTREAM}allow_insecure_http: true\n${plain}`), []);
 });
 
 test('warns of verify and file on a route that exchanges no token', () => {
-  const lines = `${UPSTREAM}credential: passthrough\nsubject_token: { verify: { issuer: "https://i" } }\n`;
-  assert.ok(
-    messages(routeProblems(lines)).includes(
-      'warning: routes[0].subject_token.verify: has no effect with credential "passthrough": remove it',
-    ),
-  );
-  const file = `${UPSTREAM}credential: none\nsubject_token: { file: /t }\n`;
-  assert.ok(
-    messages(
-      problemsOf(`version: 1\nroutes:\n  - name: a\n    match: { path: / }\n${file.replaceAll(/^(?=.)/gm, '    ')}`),
-    ).includes('warning: routes[0].subject_token.file: has no effect with credential "none": remove it'),
-  );
+  for (const [credential, keys, effect] of [
+    [
+      'passthrough',
+      'verify: { issuer: "https://i" }',
+      'subject_token.verify: has no effect with credential "passthrough"',
+    ],
+    ['none', 'file: /t', 'subject_token.file: has no effect with credential "none"'],
+  ]) {
+    const found = messages(`${UPSTREAM}credential: ${credential}\nsubject_token: { ${keys} }\n`, '');
+    assert.ok(found.includes(`warning: routes[0].${effect}: remove it`), found.join());
+  }
 });
 
 const LINES = 'upstream: https://mcp.example.com/mcp\ncredential: secret\nsecret: { file: /run/key }\n';
 
 /** The only problem of a route, without its position. */
 function problemOf(lines: string, top = ''): string {
-  const [problem = '', ...more] = routeProblems(lines, top).filter((text) => !text.includes('cannot be read here'));
+  const [problem = '', ...more] = messages(lines, top).filter((text) => !text.includes('cannot be read here'));
   assert.deepEqual(more, []);
-  return problem.replace(/^\d+:\d+: /, '');
+  return problem;
 }
 
 test('reads a secret and where it goes', () => {
   const { credential, send } = routeOf(LINES, '');
   assert.deepEqual(credential, { kind: 'secret', source: { file: '/run/key' } });
   assert.equal(send, undefined);
-  const sendOf = (written: string) => routeOf(`${LINES}send: ${written}\n`, '').send;
-  assert.deepEqual(sendOf('{ header: X-API-Key }'), { header: 'X-API-Key', scheme: '' });
-  assert.deepEqual(sendOf('{ header: x-api-key, scheme: Key }'), { header: 'x-api-key', scheme: 'Key' });
-  assert.deepEqual(sendOf('{ scheme: token }'), { header: 'Authorization', scheme: 'token' });
-  assert.deepEqual(sendOf('{ header: authorization }'), { header: 'authorization', scheme: 'Bearer' });
-  assert.deepEqual(sendOf('{ scheme: "" }'), { header: 'Authorization', scheme: '' });
+  for (const [written, header, scheme] of [
+    ['{ header: X-API-Key }', 'X-API-Key', ''],
+    ['{ header: x-api-key, scheme: Key }', 'x-api-key', 'Key'],
+    ['{ scheme: token }', 'Authorization', 'token'],
+    ['{ header: authorization }', 'authorization', 'Bearer'],
+    ['{ scheme: "" }', 'Authorization', ''],
+  ] as const) {
+    assert.deepEqual(routeOf(`${LINES}send: ${written}\n`, '').send, { header, scheme });
+  }
 });
 
 test('refuses headers that HTTP, MCP or cambist needs', () => {
-  for (const header of ['Host', 'Content-Length', 'Transfer-Encoding', 'Connection', 'TE', 'Proxy-Authorization']) {
-    assert.match(problemOf(`${LINES}send: { header: ${header} }\n`), /send\.header: "[a-z-]+" is reserved for HTTP/);
+  for (const [headers, problem] of [
+    [
+      ['Host', 'Content-Length', 'Transfer-Encoding', 'Connection', 'TE', 'Proxy-Authorization'],
+      /is reserved for HTTP/,
+    ],
+    [['Mcp-Session-Id', 'MCP-Protocol-Version', 'mcp_name'], /belong to MCP: use another header/],
+    [['X-Request-Id', 'DPoP', 'Accept', 'traceparent', 'baggage'], /has another purpose: use another header/],
+    [['"a b"'], /must be the name of a header/],
+  ] as const) {
+    for (const header of headers) assert.match(problemOf(`${LINES}send: { header: ${header} }\n`), problem);
   }
-  for (const header of ['Mcp-Session-Id', 'MCP-Protocol-Version', 'mcp_name']) {
-    assert.match(problemOf(`${LINES}send: { header: ${header} }\n`), /belong to MCP: use another header/);
-  }
-  for (const header of ['X-Request-Id', 'DPoP', 'Accept', 'traceparent', 'baggage']) {
-    assert.match(problemOf(`${LINES}send: { header: ${header} }\n`), /has another purpose: use another header/);
-  }
-  assert.match(problemOf(`${LINES}send: { header: "a b" }\n`), /must be the name of a header/);
   assert.match(problemOf(`${LINES}send: { scheme: "a b" }\n`), /must be one word/);
   const session = 'session: { header: X-Session }\n';
   assert.match(problemOf(`${LINES}send: { header: x-session }\n`, session), /send: is also the session header/);
@@ -297,9 +266,7 @@ test('warns of a secret that other machines can use', () => {
   }
   const hosts = LINES.replace('upstream', 'match: { host: mcp.example.com }\nupstream');
   const intercepted = (address: string) =>
-    problemsOf(
-      `version: 1\nintercept: { listen: ["${address}"] }\nroutes:\n  - name: only\n${hosts.replaceAll(/^(?=.)/gm, '    ')}`,
-    );
+    messagesOf(`version: 1\nintercept: { listen: ["${address}"] }\nroutes:\n  - name: only\n${indent(hosts)}`);
   assert.match(intercepted('0.0.0.0:443').join(), warning);
   assert.ok(!intercepted('127.0.0.1:443').some((text) => warning.test(text)));
   for (const listen of ['127.0.0.1:8180', 'localhost:8180', '"[::1]:8180"', 'unix:/run/cambist.sock']) {
@@ -313,4 +280,36 @@ test('refuses send for tokens that are bound to a key', () => {
   const top = SERVER.replace('client_auth:', 'dpop: true\n    client_auth:');
   const lines = 'upstream: https://mcp.example.com/mcp\nsend: { header: X-Token }\n';
   assert.match(problemOf(lines, top), /send: has no effect on tokens that are bound to a key/);
+});
+
+const VAULT = `authorization_servers:
+  auth0:
+    issuer: https://example.eu.auth0.com/
+    client_id: cambist
+    grant: token_vault
+    client_auth: { method: none }
+`;
+const BY_CONNECTION = 'upstream: https://mcp.example.com/mcp\nconnection: github\n';
+
+test('names the backend of a vault by its connection alone', () => {
+  const { credential } = routeOf(BY_CONNECTION, VAULT);
+  assert.ok(credential.kind === 'exchange');
+  assert.deepEqual(credential.target, {
+    resource: [],
+    audience: [],
+    scope: undefined,
+    requestedTokenType: 'http://auth0.com/oauth/token-type/federated-connection-access-token',
+    connection: 'github',
+    expectAudience: 'any',
+  });
+});
+
+test('requires a connection for a vault, and warns of keys that a vault does not get', () => {
+  assert.match(routeProblems('upstream: https://mcp.example.com/mcp\n', VAULT).join(), /missing key "connection"/);
+  for (const line of ['scope: read', 'audience: a', 'requested_token_type: jwt']) {
+    assert.match(
+      routeProblems(`${BY_CONNECTION}${line}\n`, VAULT).join(),
+      /is not sent with grant "token_vault": remove it/,
+    );
+  }
 });

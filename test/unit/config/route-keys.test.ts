@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Route } from '../../../src/config/route.ts';
-import { configOf, problemsOf, ROUTE, routeOf, routeProblems, SERVER, VALID } from './sample.ts';
+import { configOf, problemsOf, routeOf, routeProblems, SERVER, VALID } from './sample.ts';
 
 const UPSTREAM = 'upstream: https://mcp.example.com:443/MCP/\n';
 
@@ -77,22 +77,21 @@ test('joins scopes by single spaces, and sends no empty scope', () => {
 });
 
 test('fills in the defaults of a route', () => {
-  const { subjectToken, timeouts, retryBodyLimitBytes, tls, credential, match } = routeOf(UPSTREAM);
+  const { subjectToken, timeouts, retryBodyLimitBytes, tls, credential, match, unattended } = routeOf(UPSTREAM);
   assert.deepEqual(match, { host: undefined, path: '/', conditions: undefined });
+  const type = 'urn:ietf:params:oauth:token-type:access_token';
   assert.deepEqual(subjectToken, {
     header: 'authorization',
-    type: 'urn:ietf:params:oauth:token-type:access_token',
+    type,
     own: undefined,
     scope: undefined,
     verify: undefined,
   });
   assert.deepEqual(timeouts, { connectMs: 5000, responseHeadersMs: 0, stallMs: 60_000 });
-  assert.equal(retryBodyLimitBytes, 65_536);
-  assert.equal(tls, undefined);
+  assert.deepEqual([retryBodyLimitBytes, tls, unattended], [65_536, undefined, undefined]);
   assert.ok(credential.kind === 'exchange');
-  assert.equal(credential.actorToken, undefined);
-  assert.equal(credential.onMissingSubject, 'deny');
-  assert.equal(credential.target.requestedTokenType, undefined);
+  const { actorToken, onMissingSubject, target } = credential;
+  assert.deepEqual([actorToken, onMissingSubject, target.requestedTokenType], [undefined, 'deny', undefined]);
 });
 
 test('replaces a key of defaults as a whole, but each of timeouts separately', () => {
@@ -107,25 +106,16 @@ test('replaces a key of defaults as a whole, but each of timeouts separately', (
   requested_token_type: jwt
   tls: { ca: { file: /ca } }
 `;
+  const jwt = 'urn:ietf:params:oauth:token-type:jwt';
   const inherited = routeOf(UPSTREAM, SERVER + defaults);
-  const { header, type } = inherited.subjectToken;
-  assert.deepEqual({ header, type }, { header: 'x-token', type: 'urn:ietf:params:oauth:token-type:jwt' });
+  assert.deepEqual([inherited.subjectToken.header, inherited.subjectToken.type], ['x-token', jwt]);
   assert.deepEqual(inherited.timeouts, { connectMs: 1000, responseHeadersMs: 30_000, stallMs: 5000 });
-  assert.equal(inherited.retryBodyLimitBytes, 0);
-  assert.equal(inherited.tls?.ca, '/ca');
+  assert.deepEqual([inherited.retryBodyLimitBytes, inherited.tls?.ca], [0, '/ca']);
   assert.ok(inherited.credential.kind === 'exchange');
   assert.equal(inherited.credential.onMissingSubject, 'client_credentials');
-  assert.deepEqual(inherited.credential.actorToken, {
-    source: { file: '/actor' },
-    type: 'urn:ietf:params:oauth:token-type:jwt',
-  });
-  assert.deepEqual(targetOf(inherited), {
-    resource: [],
-    audience: ['shared'],
-    scope: 'a',
-    requestedTokenType: 'urn:ietf:params:oauth:token-type:jwt',
-    expectAudience: ['shared'],
-  });
+  assert.deepEqual(inherited.credential.actorToken, { source: { file: '/actor' }, type: jwt });
+  const shared = { resource: [], audience: ['shared'], expectAudience: ['shared'] };
+  assert.deepEqual(targetOf(inherited), { ...shared, scope: 'a', requestedTokenType: jwt });
 
   const own = `${UPSTREAM}subject_token: { type: id_token }
 actor_token: { file: own, type: urn:x:y }
@@ -135,12 +125,11 @@ resource: https://r
 audience: own
 `;
   const overridden = routeOf(own, SERVER + defaults);
-  assert.equal(overridden.subjectToken.header, 'authorization');
-  assert.equal(overridden.subjectToken.type, 'urn:ietf:params:oauth:token-type:id_token');
+  const { header, type } = overridden.subjectToken;
+  assert.deepEqual([header, type], ['authorization', 'urn:ietf:params:oauth:token-type:id_token']);
   assert.deepEqual(overridden.timeouts, { connectMs: 1000, responseHeadersMs: 0, stallMs: 5000 });
-  assert.deepEqual(targetOf(overridden).audience, ['own']);
-  assert.deepEqual(targetOf(overridden).resource, ['https://r']);
-  assert.equal(targetOf(overridden).scope, undefined);
+  const { audience, resource, scope } = targetOf(overridden);
+  assert.deepEqual([audience, resource, scope], [['own'], ['https://r'], undefined]);
   assert.ok(overridden.credential.kind === 'exchange');
   assert.deepEqual(overridden.credential.actorToken, { source: { file: 'own' }, type: 'urn:x:y' });
 });
@@ -162,19 +151,23 @@ test('reads each kind of credential', () => {
 });
 
 test('warns of a key without effect for the credential on a route, but not in defaults', () => {
-  assert.deepEqual(routeProblems(`${UPSTREAM}credential: none\nresource: https://x\n`, ''), [
-    '7:5: warning: routes[0].resource: has no effect with credential "none": remove it',
-  ]);
-  assert.deepEqual(routeProblems(`${UPSTREAM}credential: client_credentials\nactor_token: { file: /a }\n`), [
-    '14:5: warning: routes[0].actor_token: has no effect with credential "client_credentials": remove it',
-  ]);
-  assert.deepEqual(
-    problemsOf(`${VALID.replace(SERVER, '')}    credential: none\ndefaults: { resource: "https://x" }\n`),
-    [],
-  );
+  for (const [lines, problem, top] of [
+    [
+      'credential: none\nresource: https://x',
+      '7:5: warning: routes[0].resource: has no effect with credential "none"',
+      '',
+    ],
+    [
+      'credential: client_credentials\nactor_token: { file: /a }',
+      '14:5: warning: routes[0].actor_token: has no effect with credential "client_credentials"',
+    ],
+  ]) {
+    assert.deepEqual(routeProblems(`${UPSTREAM}${lines}\n`, top), [`${problem}: remove it`]);
+  }
   assert.deepEqual(routeProblems(`upstream: http://x\ncredential: none\ntls: {}\n`, ''), [
     '7:5: warning: routes[0].tls: has no effect with a plain http upstream: remove it',
   ]);
+  assert.deepEqual(routeProblems(`${UPSTREAM}credential: none\n`, 'defaults: { resource: "https://x" }\n'), []);
 });
 
 test('warns of client credentials without client authentication', () => {
@@ -214,7 +207,6 @@ test('warns that unattended mixes two credentials in a session, and refuses it w
   assert.match(unattended(own, 'connection: x\n', vault).join(), /a vault has no token for cambist itself: write none/);
   assert.match(unattended('none', 'connection: x\n', vault).join(), /warning: .* binds a session/);
   assert.match(unattended('deny').join(), /must be one of client_credentials, none/);
-  assert.equal(routeOf(UPSTREAM).unattended, undefined);
   assert.deepEqual(unattended('none', 'allowed_origins: [https://app.example.com]\n').length, 1);
 });
 
@@ -242,17 +234,14 @@ test('bounds the other values, and fills in their defaults', () => {
     maxHeaderSizeBytes: 32_768,
     shutdownGraceMs: 25_000,
   });
-  assert.deepEqual(
-    { log, session, hostHeader },
-    { log: { level: 'info', sample: 1 }, session: { header: 'mcp-session-id' }, hostHeader: undefined },
-  );
-  const set = configOf(`version: 1
+  assert.deepEqual([log, session.header, hostHeader], [{ level: 'info', sample: 1 }, 'mcp-session-id', undefined]);
+  const set = configOf(`${VALID}
 log: { level: debug, sample: 0.25 }
 session: { header: X-Session }
 host_header: X-Kagent-Host
 cache: { max_entries: 1, max_age: 1s }
 limits: { max_in_flight: 2, max_in_flight_per_upstream: 1, max_connections: 5, max_header_size: 1024, shutdown_grace: 0s }
-${SERVER}${ROUTE}`);
+`);
   assert.deepEqual(set.cache, { maxEntries: 1, maxAgeMs: 1000, shared: undefined });
   assert.deepEqual(set.limits, {
     maxInFlight: 2,

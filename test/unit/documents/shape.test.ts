@@ -1,89 +1,37 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { nearest } from '../../../src/documents/nearest.ts';
-import { problemsOf, ROUTE, routeProblems, SERVER, VALID } from '../config/sample.ts';
+import { assertProblems, problemsOf, routeProblems, SERVER, VALID } from '../config/sample.ts';
 
 test('reports no problems of a valid config', () => {
   assert.deepEqual(problemsOf(VALID), []);
 });
 
-test('names a wrong key of a map that has another form as well', () => {
-  const token = "issuer: 'https://k', audience: c";
-  const known = 'known: { a: { subject: a } }';
-  for (const [written, ...expected] of [
-    [
-      `agents: { token: { heeder: x, ${token} }, ${known} }`,
-      '13:20: agents.token: unknown key "heeder": did you mean "header"?',
-    ],
-    [
-      `agents: { token: [{ heeder: x, ${token} }], ${known} }`,
-      '13:21: agents.token[0]: unknown key "heeder": did you mean "header"?',
-    ],
-    [
-      `agents: { token: x, ${known} }`,
-      '13:18: agents.token: must be a map with header, issuer and audience, or a list of such maps',
-    ],
-    ['listen: { adress: 127.0.0.1:1 }', '13:11: listen: unknown key "adress": did you mean "address"?'],
-    [
-      'listen: { address: 127.0.0.1:1, tls: { certificate: { file: ./a }, key: { file: ./b } } }',
-      '13:38: listen.tls: missing key "private_key": add it (private key of `certificate`)',
-      '13:68: listen.tls: unknown key "key": known keys are certificate, private_key, client_ca, client_certificate',
-    ],
-    [
-      'listen: { address: 127.0.0.1:1, tls: true }',
-      '13:38: listen.tls: must be spiffe, or { certificate: { file: … }, private_key: { file: … } }',
-    ],
-    [
-      'defaults: { expect_audience: { one_of: a } }',
-      '13:30: defaults.expect_audience: missing key "only": add it',
-      '13:32: defaults.expect_audience: unknown key "one_of": known keys are only',
-    ],
-    [
-      'intercept: { ca: { certificates: { file: ./a } } }',
-      '13:18: intercept.ca: must be ephemeral, { dir: /path }, or { certificate: { file: … }, private_key: { file: … } }',
-    ],
-    [
-      "cache: { shared: { url: 'redis://localhost' } }",
-      '13:18: cache.shared: missing key "key": add it (secrets that all replicas share)',
-    ],
-    // The key could be the secret itself.
-    [
-      "cache: { shared: { url: 'redis://localhost', key: { fill: a } } }",
-      '13:53: cache.shared.key: unknown key: did you mean "file"?',
-    ],
-  ]) {
-    const errors = problemsOf(`${VALID}${written}\n`).filter((each) => !each.includes(': warning: '));
-    assert.deepEqual(errors, expected);
-  }
-});
+/** A change of a valid config: `old => new`, or keys that follow it. */
+function problemsOfChange(line: string): string[] {
+  const [old = '', replacement] = line.trim().split(' => ');
+  return problemsOf(replacement === undefined ? VALID + line : VALID.replace(old, replacement));
+}
 
-test('reports an unknown key at its position, and suggests the nearest', () => {
-  const cases: [string, string][] = [
-    [`${VALID}listn: x:1\n`, '13:1: unknown key "listn": did you mean "listen"?'],
-    [`${VALID}    scopes: x\n`, '13:5: routes[0]: unknown key "scopes": did you mean "scope"?'],
-    [
-      `${VALID}    timeouts: { conect: 1s }\n`,
-      '13:17: routes[0].timeouts: unknown key "conect": did you mean "connect"?',
-    ],
-    [
-      `${VALID}    timeouts: { idle: 1s }\n`,
-      '13:17: routes[0].timeouts: unknown key "idle": known keys are connect, response_headers, stall',
-    ],
-    [`${VALID}log: { file: x }\n`, '13:8: log: unknown key "file": known keys are level, sample'],
-  ];
-  for (const [text, problem] of cases) assert.deepEqual(problemsOf(text), [problem]);
-});
-
-test('reports a misspelt required key as one problem', () => {
-  assert.deepEqual(problemsOf(VALID.replace('upstream:', 'upsteam:')), [
-    '12:5: routes[0]: unknown key "upsteam": did you mean "upstream"?',
-  ]);
-  assert.deepEqual(problemsOf(VALID.replace('issuer:', 'isuer:')), [
-    '4:5: authorization_servers.main: unknown key "isuer": did you mean "issuer"?',
-  ]);
-});
-
-test('reports a missing key at the map that lacks it', () => {
+test('reports an unknown or missing key, and suggests the nearest', () => {
+  const table = `
+listn: x:1
+→ 13:1: unknown key "listn": did you mean "listen"?
+log: { file: x }
+→ 13:8: log: unknown key "file": known keys are level, sample
+listen: { adress: 127.0.0.1:1 }
+→ 13:11: listen: unknown key "adress": did you mean "address"?
+upstream: => upsteam:
+→ 12:5: routes[0]: unknown key "upsteam": did you mean "upstream"?
+issuer: => isuer:
+→ 4:5: authorization_servers.main: unknown key "isuer": did you mean "issuer"?
+defaults: { scopes: x, timeouts: { conect: 1s, idle: 1s } }
+→ 13:13: defaults: unknown key "scopes": did you mean "scope"?
+→ 13:36: defaults.timeouts: unknown key "conect": did you mean "connect"?
+→ 13:48: defaults.timeouts: unknown key "idle": known keys are connect, response_headers, stall
+cache: { shared: { url: 'redis://localhost' } }
+→ 13:18: cache.shared: missing key "key": add it (secrets that all replicas share)`;
+  assertProblems(table, problemsOfChange);
   assert.deepEqual(problemsOf(`version: 1\n${SERVER}routes:\n  - {}\n`), [
     '10:5: routes[0]: missing key "name": add it (name of the route, for metrics and logs)',
     '10:5: routes[0]: missing key "match": add it (requests for this route: a host, a path, or both, and further conditions)',
@@ -95,56 +43,76 @@ test('reports a missing key at the map that lacks it', () => {
   ]);
 });
 
+test('names a wrong key of a map that has another form as well', () => {
+  // The key of cache.shared.key could be the secret itself.
+  const table = `
+agents: { token: { heeder: x, issuer: 'https://k', audience: c }, known: { a: { subject: a } } }
+→ 13:20: agents.token: unknown key "heeder": did you mean "header"?
+agents: { token: [{ heeder: x, issuer: 'https://k', audience: c }], known: { a: { subject: a } } }
+→ 13:21: agents.token[0]: unknown key "heeder": did you mean "header"?
+agents: { token: x, known: { a: { subject: a } } }
+→ 13:18: agents.token: must be a map with header, issuer and audience, or a list of such maps
+listen: { address: 127.0.0.1:1, tls: { certificate: { file: ./a }, key: { file: ./b } } }
+→ 13:38: listen.tls: missing key "private_key": add it (private key of \`certificate\`)
+→ 13:68: listen.tls: unknown key "key": known keys are certificate, private_key, client_ca, client_certificate
+listen: { address: 127.0.0.1:1, tls: true }
+→ 13:38: listen.tls: must be spiffe, or { certificate: { file: … }, private_key: { file: … } }
+defaults: { expect_audience: { one_of: a } }
+→ 13:30: defaults.expect_audience: missing key "only": add it
+→ 13:32: defaults.expect_audience: unknown key "one_of": known keys are only
+intercept: { ca: { certificates: { file: ./a } } }
+→ 13:18: intercept.ca: must be ephemeral, { dir: /path }, or { certificate: { file: … }, private_key: { file: … } }
+cache: { shared: { url: 'redis://localhost', key: { fill: a } } }
+→ 13:53: cache.shared.key: unknown key: did you mean "file"?`;
+  assertProblems(table, (line) => problemsOf(VALID + line).filter((each) => !each.includes(': warning: ')));
+});
+
 test('reports a value of the wrong type with the right type', () => {
-  const cases: [string, string][] = [
-    [`${VALID}log: info\n`, '13:6: log: must be a map ("key: value")'],
-    [`${VALID}log:\n`, '13:1: log: has no value: write one, or remove the key'],
-    [`${VALID}cache: { max_entries: many }\n`, '13:23: cache.max_entries: must be a whole number'],
-    [`${VALID}cache: { max_entries: 1.5 }\n`, '13:23: cache.max_entries: must be a whole number'],
-    [`${VALID}cache: { max_entries: 0 }\n`, '13:23: cache.max_entries: must be at least 1'],
-    [`${VALID}cache: { max_entries: 10000000 }\n`, '13:23: cache.max_entries: must be at most 1000000'],
-    [
-      `${VALID}listen: 8180\n`,
-      '13:9: listen: must be host:port, as in 127.0.0.1:8180, [::1]:8180 or 0.0.0.0:8180, or unix:/path',
-    ],
-    [
-      `${VALID}    authorization_server: 7\n`,
-      '13:27: routes[0].authorization_server: must be a string: put it in quotes',
-    ],
-    [`${VALID}    authorization_server: [main]\n`, '13:27: routes[0].authorization_server: must be a single string'],
-    [`${VALID}    scope: [read, write]\n`, '13:12: routes[0].scope: must be one string, with a space between scopes'],
-    [`${VALID}listen: ''\n`, '13:9: listen: must not be empty'],
-    [`${VALID}    allow_insecure_http: 1\n`, '13:26: routes[0].allow_insecure_http: must be true or false'],
-    [`version: 1\n${SERVER}routes: {}\n`, '9:9: routes: must be a list ("- …")'],
-    [`version: 1\n${SERVER}routes: []\n`, '9:9: routes: must not be empty'],
-    [`version: 1\n${SERVER}${ROUTE}  - docs\n`, '13:5: routes[1]: must be a map ("key: value")'],
-    [`version: 2\n${SERVER}${ROUTE}`, '1:10: version: must be 1'],
-    [`version: "1"\n${SERVER}${ROUTE}`, '1:10: version: must be 1, without quotes'],
-    [
-      `${VALID}log: { level: warning }\n`,
-      '13:15: log.level: must be one of silent, fatal, error, warn, info, debug, trace',
-    ],
-    [
-      `${VALID}log: { level: inof }\n`,
-      '13:15: log.level: must be one of silent, fatal, error, warn, info, debug, trace: did you mean "info"?',
-    ],
-    [
-      `${VALID}cache: { max_age: 5 }\n`,
-      '13:19: cache.max_age: must be a duration with a unit, as in 250ms, 5s, 5m or 1h',
-    ],
-    [
-      `${VALID}limits: { max_header_size: 32kb }\n`,
-      '13:28: limits.max_header_size: must be a size, as in 64KiB, 1MiB, or a whole number of bytes',
-    ],
-    [`${VALID}host_header: 'x-host:'\n`, '13:14: host_header: must be the name of a header, without ":" and spaces'],
-    [`${VALID}    audience: 5\n`, '13:15: routes[0].audience: must be a string or a list of strings'],
-    [`${VALID}    audience: [a, '']\n`, '13:19: routes[0].audience[1]: must not be empty'],
-    [
-      `${VALID}    requested_token_type: opaque\n`,
-      '13:27: routes[0].requested_token_type: must be one of access_token, refresh_token, id_token, saml1, saml2, jwt, id-jag, or a full URN',
-    ],
-  ];
-  for (const [text, problem] of cases) assert.deepEqual(problemsOf(text), [problem], text);
+  const table = `
+log: info
+→ 13:6: log: must be a map ("key: value")
+log:
+→ 13:1: log: has no value: write one, or remove the key
+cache: { max_entries: many }
+→ 13:23: cache.max_entries: must be a whole number
+cache: { max_entries: 1.5 }
+→ 13:23: cache.max_entries: must be a whole number
+cache: { max_entries: 0 }
+→ 13:23: cache.max_entries: must be at least 1
+cache: { max_entries: 10000000 }
+→ 13:23: cache.max_entries: must be at most 1000000
+listen: 8180
+→ 13:9: listen: must be host:port, as in 127.0.0.1:8180, [::1]:8180 or 0.0.0.0:8180, or unix:/path
+listen: ''
+→ 13:9: listen: must not be empty
+log: { level: warning }
+→ 13:15: log.level: must be one of silent, fatal, error, warn, info, debug, trace
+log: { level: inof }
+→ 13:15: log.level: must be one of silent, fatal, error, warn, info, debug, trace: did you mean "info"?
+cache: { max_age: 5 }
+→ 13:19: cache.max_age: must be a duration with a unit, as in 250ms, 5s, 5m or 1h
+limits: { max_header_size: 32kb }
+→ 13:28: limits.max_header_size: must be a size, as in 64KiB, 1MiB, or a whole number of bytes
+host_header: 'x-host:'
+→ 13:14: host_header: must be the name of a header, without ":" and spaces
+defaults: { authorization_server: 7, allow_insecure_http: 1, audience: 5 }
+→ 13:35: defaults.authorization_server: must be a string: put it in quotes
+→ 13:59: defaults.allow_insecure_http: must be true or false
+→ 13:72: defaults.audience: must be a string or a list of strings
+defaults: { authorization_server: [main], scope: [read, write], audience: [a, ''] }
+→ 13:35: defaults.authorization_server: must be a single string
+→ 13:50: defaults.scope: must be one string, with a space between scopes
+→ 13:79: defaults.audience[1]: must not be empty
+defaults: { requested_token_type: opaque }
+→ 13:35: defaults.requested_token_type: must be one of access_token, refresh_token, id_token, saml1, saml2, jwt, id-jag, or a full URN
+version: 1 => version: 2
+→ 1:10: version: must be 1
+version: 1 => version: "1"
+→ 1:10: version: must be 1, without quotes`;
+  assertProblems(table, problemsOfChange);
+  assert.deepEqual(problemsOf(`version: 1\n${SERVER}routes: {}\n`), ['9:9: routes: must be a list ("- …")']);
+  assert.deepEqual(problemsOf(`version: 1\n${SERVER}routes: []\n`), ['9:9: routes: must not be empty']);
+  assert.deepEqual(problemsOf(`${VALID}  - docs\n`), ['13:5: routes[1]: must be a map ("key: value")']);
 });
 
 test('refuses invalid names', () => {
@@ -212,33 +180,28 @@ test('reports malformed route keys on a route and in defaults', () => {
 });
 
 test('refuses a header with two roles', () => {
-  const cases: [string, string][] = [
-    ['host_header: mcp-session-id\n', '13:14: host_header: is also the session header: use another header'],
-    ['host_header: Authorization\n', '13:14: host_header: is already the subject token header: use another header'],
-    [
-      'session: { header: authorization }\n',
-      '13:20: session.header: is already the subject token header: use another header',
-    ],
-    [
-      'defaults: { subject_token: { header: Mcp-Session-Id } }\n',
-      '13:38: defaults.subject_token.header: is also the session header: use another header',
-    ],
-    [
-      '    subject_token: { header: x-a }\nhost_header: X-A\n',
-      '13:30: routes[0].subject_token.header: is also the host header: use another header',
-    ],
-  ];
-  for (const [lines, problem] of cases) assert.deepEqual(problemsOf(VALID + lines), [problem]);
+  const table = `
+host_header: mcp-session-id
+→ 13:14: host_header: is also the session header: use another header
+host_header: Authorization
+→ 13:14: host_header: is already the subject token header: use another header
+session: { header: authorization }
+→ 13:20: session.header: is already the subject token header: use another header
+defaults: { subject_token: { header: Mcp-Session-Id } }
+→ 13:38: defaults.subject_token.header: is also the session header: use another header
+    subject_token: { header: x-a }\\nhost_header: X-A
+→ 13:30: routes[0].subject_token.header: is also the host header: use another header`;
+  assertProblems(table, (lines) => problemsOf(VALID + lines));
 });
 
 test('refuses headers that are reserved for HTTP', () => {
   for (const name of ['Host', 'Connection', 'Transfer-Encoding', 'Content-Length', 'TE']) {
     const reserved = `"${name.toLowerCase()}" is reserved for HTTP itself: use another header`;
-    assert.deepEqual(problemsOf(`${VALID}host_header: ${name}\n`), [`13:14: host_header: ${reserved}`]);
-    assert.deepEqual(problemsOf(`${VALID}session: { header: ${name} }\n`), [`13:20: session.header: ${reserved}`]);
-    assert.deepEqual(problemsOf(`${VALID}    subject_token: { header: ${name} }\n`), [
+    assert.deepEqual(problemsOf(`${VALID}    subject_token: { header: ${name} }\nsession: { header: ${name} }\n`), [
       `13:30: routes[0].subject_token.header: ${reserved}`,
+      `14:20: session.header: ${reserved}`,
     ]);
+    assert.deepEqual(problemsOf(`${VALID}host_header: ${name}\n`), [`13:14: host_header: ${reserved}`]);
   }
 });
 
@@ -261,12 +224,9 @@ test('finds the name behind a typing error', () => {
   for (const [written, meant] of cases) assert.equal(nearest(written, KEYS), meant, written);
 });
 
-test('suggests nothing for a common prefix of several names', () => {
+test('suggests nothing for a common prefix of several names, or if no names are known', () => {
   const methods = ['client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt'];
   assert.equal(nearest('client_secret', methods), undefined);
   assert.equal(nearest('private_key', methods), 'private_key_jwt');
-});
-
-test('suggests nothing if no names are known', () => {
   assert.equal(nearest('upstream', []), undefined);
 });
