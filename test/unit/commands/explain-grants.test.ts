@@ -1,8 +1,6 @@
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { ACTOR_TOKEN, folder, json, run, SECRET } from './explained.ts';
+import { ACTOR_TOKEN, json, run, SECRET } from './explained.ts';
 
 const GRANTS = `
 version: 1
@@ -67,10 +65,8 @@ routes:
 `;
 
 async function explained(t: TestContext, path: string) {
-  const grants = join(folder, 'grants.yaml');
-  await writeFile(grants, GRANTS);
-  const { explanation } = await json(t, '--config', grants, path);
-  const { text } = await run(t, '--config', grants, path);
+  const { explanation } = await json(t, GRANTS, path);
+  const { text } = await run(t, GRANTS, path);
   for (const secret of [SECRET, ACTOR_TOKEN]) assert.ok(!JSON.stringify([explanation, text]).includes(secret));
   return { explanation, text };
 }

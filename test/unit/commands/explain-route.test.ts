@@ -1,24 +1,22 @@
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { test } from 'node:test';
-import { CONFIG, folder, json, run, tools } from './explained.ts';
+import { CONFIG, json, run, TOOLS } from './explained.ts';
 
 test('ignores host_header for an https URL', async (t) => {
-  const { code, text } = await run(t, '-H', 'x-kagent-host: docs', 'https://github-mcp.tools.svc/mcp');
+  const { code, text } = await run(t, CONFIG, '-H', 'x-kagent-host: docs', 'https://github-mcp.tools.svc/mcp');
   assert.equal(code, 0);
   assert.match(text, /Route "github"/);
   assert.match(text, /metadata +https:\/\/github-mcp\.tools\.svc\/\.well-known/);
 });
 
 test('refuses an https request for another host than that of its URL', async (t) => {
-  const { code, text } = await run(t, '-H', 'host: x.tools.svc', 'https://github-mcp.tools.svc/mcp');
+  const { code, text } = await run(t, CONFIG, '-H', 'host: x.tools.svc', 'https://github-mcp.tools.svc/mcp');
   assert.equal(code, 1);
   assert.match(text, /the request gets 421 ERR_MISDIRECTED_REQUEST/);
 });
 
 test('shows the route of a request, its upstream, and why no other route matches', async (t) => {
-  const { code, explanation } = await json(t, 'http://github-mcp.tools.svc/mcp/x?a=%2F');
+  const { code, explanation } = await json(t, CONFIG, 'http://github-mcp.tools.svc/mcp/x?a=%2F');
   assert.equal(code, 0);
   assert.deepEqual(explanation.request, { method: 'POST', host: 'github-mcp.tools.svc', path: '/mcp/x' });
   assert.equal(explanation.route, 'github');
@@ -32,7 +30,7 @@ test('shows the route of a request, its upstream, and why no other route matches
 
 test('selects among routes of one path by method and message, and explains the others', async (t) => {
   const url = 'http://127.0.0.1:8180/tools';
-  const nameOf = async (...args: string[]) => (await json(t, '--config', tools, ...args, url)).explanation;
+  const nameOf = async (...args: string[]) => (await json(t, TOOLS, ...args, url)).explanation;
   const called = await nameOf('-H', 'mcp-method: tools/call', '-H', 'mcp-name: =?base64?ZGVsZXRlX2FsbA==?=');
   assert.equal(called.route, 'deleting');
   assert.deepEqual(called.request, {
@@ -53,21 +51,21 @@ test('selects among routes of one path by method and message, and explains the o
 });
 
 test('exits with 1 and explains each route if none matches', async (t) => {
-  const { code, explanation } = await json(t, 'http://127.0.0.1:8180/other');
+  const { code, explanation } = await json(t, CONFIG, 'http://127.0.0.1:8180/other');
   assert.equal(code, 1);
   assert.equal('route' in explanation, false);
   assert.deepEqual(
     explanation.others.map(({ route }: { route: string }) => route),
     ['github', 'tools', 'docs'],
   );
-  const { text } = await run(t, 'http://127.0.0.1:8180/other');
+  const { text } = await run(t, CONFIG, 'http://127.0.0.1:8180/other');
   assert.match(text, /^Why no route matches\n {2}github: /m);
 });
 
 test('takes the host from the host header of the config, else from Host as curl does, and then accepts a path', async (t) => {
   for (const headers of [['Host: GitHub-MCP.tools.svc:80'], ['X-Kagent-Host: github-mcp.tools.svc', 'Host: other']]) {
     for (const url of ['http://127.0.0.1:8180/mcp', '/mcp']) {
-      const { explanation } = await json(t, ...headers.flatMap((header) => ['-H', header]), '-X', 'GET', url);
+      const { explanation } = await json(t, CONFIG, ...headers.flatMap((header) => ['-H', header]), '-X', 'GET', url);
       assert.deepEqual(explanation.request, { method: 'GET', host: 'github-mcp.tools.svc', path: '/mcp' });
       assert.equal(explanation.route, 'github');
     }
@@ -75,14 +73,13 @@ test('takes the host from the host header of the config, else from Host as curl 
 });
 
 test('reports an invalid path', async (t) => {
-  const { code, text } = await run(t, 'http://github-mcp.tools.svc/mcp/..%2fadmin');
+  const { code, text } = await run(t, CONFIG, 'http://github-mcp.tools.svc/mcp/..%2fadmin');
   assert.equal(code, 1);
   assert.match(text, /path \(not usable\)/);
   assert.match(text, /the request path is invalid/);
 });
 
 test('says what a data plane that asks for a decision gets', async (t) => {
-  const deciding = join(folder, 'deciding.yaml');
   for (const [protocol, by, asked] of [
     ['http', 'name', 'at /ext-authz/github, /forward-auth/github or /auth-request/github'],
     ['http', 'match', 'at /ext-authz, /forward-auth or /auth-request'],
@@ -90,22 +87,13 @@ test('says what a data plane that asks for a decision gets', async (t) => {
     ['grpc', 'match', 'by gRPC'],
   ]) {
     const decisions = `{ ${protocol}: { listen: 'unix:/run/d.sock' }, routes_by: ${by} }`;
-    await writeFile(deciding, `${CONFIG}decisions: ${decisions}\n`);
-    const { text } = await run(t, '--config', deciding, 'http://github-mcp.tools.svc/mcp');
+    const { text } = await run(t, `${CONFIG}decisions: ${decisions}\n`, 'http://github-mcp.tools.svc/mcp');
     assert.match(text, new RegExp(`^ {2}decision {5}200 with Authorization, asked ${asked}$`, 'm'));
   }
   const byTool = CONFIG.replace('path: /docs', 'path: /docs, mcp_name: read');
   assert.notEqual(byTool, CONFIG);
-  await writeFile(deciding, `${byTool}decisions: { http: { listen: 'unix:/run/d.sock' } }\n`);
-  const { text } = await run(
-    t,
-    '--config',
-    deciding,
-    '-H',
-    'mcp-method: tools/call',
-    '-H',
-    'mcp-name: read',
-    'http://127.0.0.1:8180/docs',
-  );
+  const deciding = `${byTool}decisions: { http: { listen: 'unix:/run/d.sock' } }\n`;
+  const headers = ['-H', 'mcp-method: tools/call', '-H', 'mcp-name: read'];
+  const { text } = await run(t, deciding, ...headers, 'http://127.0.0.1:8180/docs');
   assert.match(text, /^ {2}decision {5}refused, because it depends on the message: set decisions.routes_by to match$/m);
 });

@@ -1,11 +1,11 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, type TestContext } from 'node:test';
+import type { TestContext } from 'node:test';
 import { explain } from '../../../src/commands/explain.ts';
+import { temporaryFolder, writerInto } from '../../harness/lifetime.ts';
 
 export const SECRET = 'client-secret-that-must-stay-hidden';
 export const ACTOR_TOKEN = 'actor-token-that-must-stay-hidden';
+process.env.EXPLAIN_TEST_SECRET = SECRET;
 
 export const CONFIG = `
 version: 1
@@ -59,36 +59,26 @@ export const TOOLS = `${CONFIG.slice(0, CONFIG.indexOf('  - name: github'))}  - 
     allowed_origins: ['https://app.example.com']
 `;
 
-export let folder = '';
-export let file = '';
-export let tools = '';
-
-/** Runs `explain` with CONFIG, unless the arguments name another file. */
-export async function run(t: TestContext, ...args: string[]): Promise<{ code: number; text: string }> {
+/** Runs `explain` with a config of this text, beside the files that it may name. */
+export async function run(t: TestContext, config: string, ...args: string[]): Promise<{ code: number; text: string }> {
+  const folder = temporaryFolder(t);
+  const write = writerInto(folder);
+  write('actor-token', ACTOR_TOKEN);
+  write('api-key', SECRET);
+  write('shared-key', 'a key that is long enough by any measure');
+  write('cambist.yaml', config);
   const written: string[] = [];
   const log = t.mock.method(console, 'log', (line: string) => void written.push(line));
   const error = t.mock.method(console, 'error', (line: string) => void written.push(line));
   try {
-    return { code: await explain(['--config', file, ...args]), text: written.join('\n') };
+    return { code: await explain(['--config', join(folder, 'cambist.yaml'), ...args]), text: written.join('\n') };
   } finally {
     log.mock.restore();
     error.mock.restore();
   }
 }
 
-export async function json(t: TestContext, ...args: string[]) {
-  const { code, text } = await run(t, '--json', ...args);
+export async function json(t: TestContext, config: string, ...args: string[]) {
+  const { code, text } = await run(t, config, '--json', ...args);
   return { code, explanation: JSON.parse(text) };
 }
-
-before(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'cambist-explain-'));
-  file = join(folder, 'cambist.yaml');
-  await writeFile(file, CONFIG);
-  tools = join(folder, 'tools.yaml');
-  await writeFile(tools, TOOLS);
-  await writeFile(join(folder, 'actor-token'), ACTOR_TOKEN);
-  process.env.EXPLAIN_TEST_SECRET = SECRET;
-});
-
-after(() => rm(folder, { recursive: true }));

@@ -69,6 +69,8 @@ function messageFor(name: CommandName, ...args: string[]): string {
   return assert.fail('the arguments are valid');
 }
 
+const UNEXPECTED = `Unexpected argument 'x.yaml'. This command does not take positional arguments`;
+
 test('says what is wrong with flags and arguments, and suggests what may be meant', () => {
   for (const [name, args, message] of [
     ['validate', '--jsno', `Unknown option '--jsno': did you mean "--json"?`],
@@ -79,11 +81,7 @@ test('says what is wrong with flags and arguments, and suggests what may be mean
     ['validate', '--port', `Unknown option '--port'`],
     ['validate', '-x', `Unknown option '-x'`],
     ['schema', 'x', `Unexpected argument 'x'. This command does not take positional arguments`],
-    [
-      'validate',
-      'x.yaml',
-      `Unexpected argument 'x.yaml'. This command does not take positional arguments: name the config file by --config, after the command`,
-    ],
+    ['validate', 'x.yaml', `${UNEXPECTED}: name the config file by --config, after the command`],
     ['validate', '--config', `Option '--config <value>' argument missing`],
     ['explain', '-X', `Option '-X, --request <value>' argument missing`],
   ] as const) {
@@ -99,48 +97,45 @@ const ANSWERS: Answers = {
   issuer: 'https://idp.example.com/realms/agents',
 };
 
-const configOf = (answers: Partial<Answers>) => {
+function configOf(answers: Partial<Answers>) {
   const { config, problems } = parseConfig(newConfig({ ...ANSWERS, ...answers }), 'cambist.yaml');
   assert.deepEqual(problems, []);
-  assert.ok(config !== undefined);
-  return config;
-};
+  const { routes: [route] = [], authorizationServers: [server] = [], ...others } = config ?? assert.fail();
+  assert.ok(route !== undefined && server !== undefined);
+  return { ...others, route, server };
+}
 
 test('writes a valid config with what was chosen', () => {
-  const { listen, admin, routes, authorizationServers } = configOf({ audience: 'mcp', scope: 'read write' });
+  const { listen, admin, route, server } = configOf({ audience: 'mcp', scope: 'read write' });
   assert.deepEqual(
-    [listen, admin].map((one) => one.kind === 'tcp' && `${one.host}:${one.port}`),
-    ['127.0.0.1:8180', '127.0.0.1:9180'],
+    [listen, admin],
+    [
+      { kind: 'tcp', host: '127.0.0.1', port: 8180 },
+      { kind: 'tcp', host: '127.0.0.1', port: 9180 },
+    ],
   );
-  const [server] = authorizationServers;
-  assert.deepEqual([server?.issuer, server?.clientId], [ANSWERS.issuer, 'cambist']);
-  const [route] = routes;
-  assert.deepEqual([route?.name, route?.match.path], ['mine', '/mine']);
-  const target = route?.credential.kind === 'exchange' ? route.credential.target : undefined;
+  assert.deepEqual([server.issuer, server.clientId], [ANSWERS.issuer, 'cambist']);
+  assert.deepEqual([route.name, route.match.path], ['mine', '/mine']);
+  const target = route.credential.kind === 'exchange' ? route.credential.target : undefined;
   assert.deepEqual([target?.audience, target?.scope], [['mcp'], 'read write']);
 });
 
 test('for a pod, opens the admin port for probes and takes the secret from a file', () => {
-  const { admin, limits, authorizationServers } = configOf({ pod: true });
+  const { admin, limits, server } = configOf({ pod: true });
   assert.equal(admin.kind === 'tcp' && admin.host, '0.0.0.0');
   assert.equal(limits.maxInFlight, 500);
-  const [server] = authorizationServers;
-  assert.ok(server?.clientAuth.method === 'client_secret_basic');
+  assert.ok(server.clientAuth.method === 'client_secret_basic');
   assert.deepEqual(server.clientAuth.clientSecret, { file: SECRET_IN_POD });
 });
 
 test('for a gateway, serves TLS and limits the route to the agent with the service account', () => {
-  const { listen, admin, agents, routes } = configOf({ gateway: 'team-a/billing.v2' });
+  const { listen, admin, agents, route } = configOf({ gateway: 'team-a/billing.v2' });
   assert.ok(listen.kind === 'tcp' && listen.tls !== undefined);
   assert.equal(admin.kind === 'tcp' && admin.host, '0.0.0.0');
-  assert.deepEqual(
-    agents?.known.map(({ name, serviceAccount }) => [name, serviceAccount]),
-    [['billing-v2', 'team-a/billing.v2']],
-  );
-  const [route] = routes;
-  assert.deepEqual(route?.agents, ['billing-v2']);
-  assert.equal(route?.match.host, 'cambist-gateway.agents.svc');
-  assert.equal(route?.subjectToken.verify?.issuer, ANSWERS.issuer);
+  const known = agents?.known.map(({ name, serviceAccount }) => [name, serviceAccount]);
+  assert.deepEqual(known, [['billing-v2', 'team-a/billing.v2']]);
+  assert.deepEqual([route.agents, route.match.host], [['billing-v2'], 'cambist-gateway.agents.svc']);
+  assert.equal(route.subjectToken.verify?.issuer, ANSWERS.issuer);
 });
 
 test('quotes values so that none adds a key or a line', () => {

@@ -16,10 +16,6 @@ import { temporaryFolder } from '../../harness/lifetime.ts';
 const textOf = (name: string) =>
   `version: 1\nroutes: [{ name: ${name}, upstream: 'http://127.0.0.1:1', credential: none, match: { path: / } }]\n`;
 
-function parseLine(line: string): Record<string, unknown> {
-  return JSON.parse(line) as Record<string, unknown>;
-}
-
 /** An app that notes what it is told to serve, behind a config file that it is told of. */
 async function startReloads(t: TestContext, serve: (config: Config) => void, text = textOf('first')) {
   const folder = temporaryFolder(t);
@@ -30,14 +26,7 @@ async function startReloads(t: TestContext, serve: (config: Config) => void, tex
   const served: (string | undefined)[] = [];
   let failures = 0;
   const rereads: string[] = [];
-  const app: App = {
-    listen: '',
-    intercepting: [],
-    admin: '',
-    inbound: undefined,
-    decisions: undefined,
-    decisionsByGrpc: undefined,
-    signals: undefined,
+  const app: Partial<App> = {
     reload(config) {
       serve(config);
       configs.push(config);
@@ -53,7 +42,6 @@ async function startReloads(t: TestContext, serve: (config: Config) => void, tex
     },
     reopenFiles() {},
     logLevel: { configure() {} },
-    stop: async () => {},
   };
   const reloads = createReloads(file, createLogger('info', { write: (line) => void lines.push(line) }));
   t.after(() => reloads.close());
@@ -61,7 +49,7 @@ async function startReloads(t: TestContext, serve: (config: Config) => void, tex
   const keepAlive = setInterval(() => undefined, 50);
   t.after(() => clearInterval(keepAlive));
   const { config } = await readTeams(await loadConfig(file));
-  reloads.begin(app, config ?? assert.fail());
+  reloads.begin(app as App, config ?? assert.fail());
   return {
     file,
     served,
@@ -69,7 +57,7 @@ async function startReloads(t: TestContext, serve: (config: Config) => void, tex
     failures: () => failures,
     rereads,
     logText: () => lines.join(''),
-    logLines: () => lines.map(parseLine),
+    logLines: () => lines.map((line) => JSON.parse(line) as Record<string, unknown>),
   };
 }
 
@@ -132,30 +120,28 @@ test('takes the log level from CAMBIST_LOG_LEVEL before the config, and refuses 
   assert.throws(() => logLevelOf(config), UsageError);
 });
 
+const UPSTREAM = 'https://backend.example.com';
+
 /** A gateway of two teams, which have a folder each. */
 async function startTeams(t: TestContext) {
   const base = temporaryFolder(t);
-  const folders = ['one', 'two'].map((name) => join(base, name));
-  const entries = folders.map((folder, index) => ({
-    name: ['one', 'two'][index],
-    folder,
-    paths: [`/${index}`],
-    upstreams: ['https://backend.example.com'],
-    files: [base],
-  }));
-  const write = (index: number, route: string | undefined, name = 'a.yaml') =>
-    writeFile(
-      join(folders[index] ?? assert.fail(), name),
-      route === undefined
-        ? 'routes: ['
-        : `routes: [{ name: ${route}, match: { path: /${index} }, upstream: 'https://backend.example.com', credential: none }]`,
-    );
+  const names = ['one', 'two'];
+  const folders = names.map((name) => join(base, name));
+  const entries = names.map((name, index) => {
+    return { name, folder: join(base, name), paths: [`/${index}`], upstreams: [UPSTREAM], files: [base] };
+  });
+  /** Writes a file with one route, or an invalid file. */
+  const write = (index: number, route: string | undefined, more: object = {}) => {
+    const written = { name: route, match: { path: `/${index}` }, upstream: UPSTREAM, credential: 'none', ...more };
+    const text = route === undefined ? 'routes: [' : JSON.stringify({ routes: [written] });
+    return writeFile(join(folders[index] ?? assert.fail(), 'a.yaml'), text);
+  };
   for (const folder of folders) await mkdir(folder);
   await write(0, 'first');
   await write(1, 'first');
   const started = await startReloads(t, () => {}, JSON.stringify({ version: 1, routes_from: entries }));
-  const names = () => started.configs.at(-1)?.routes.map(({ name }) => name) ?? [];
-  return { ...started, folders, write, names };
+  const served = () => started.configs.at(-1)?.routes.map(({ name }) => name) ?? [];
+  return { ...started, folders, write, names: served };
 }
 
 test('closes the region of a team whose file becomes invalid, and opens it again, while the main file is invalid', async (t) => {
@@ -197,7 +183,7 @@ test('applies the change of a team while the folder of another never comes to re
 });
 
 test('applies the main file while a certificate of a team never comes to rest, and reads the certificate again', async (t) => {
-  const { file, folders, rereads, names } = await startTeams(t);
+  const { file, folders, rereads, names, write } = await startTeams(t);
   const [folder = ''] = folders;
   const ca = join(dirname(folder), 'ca.pem');
   let writes = 0;
@@ -206,8 +192,7 @@ test('applies the main file while a certificate of a team never comes to rest, a
     return writeFile(ca, String(writes));
   };
   await change();
-  const route = { name: 'own-ca', match: { path: '/0' }, upstream: 'https://backend.example.com', credential: 'none' };
-  await writeFile(join(folder, 'a.yaml'), JSON.stringify({ routes: [{ ...route, tls: { ca: { file: ca } } }] }));
+  await write(0, 'own-ca', { tls: { ca: { file: ca } } });
   await eventually('the route is served', () => names().includes('one/own-ca'));
   const burst = setInterval(() => void change(), 10);
   t.after(() => clearInterval(burst));
@@ -226,9 +211,7 @@ test('reads again only TLS files that changed, also while the region was closed'
   const [folder = ''] = folders;
   const ca = join(dirname(folder), 'ca.pem');
   await writeFile(ca, 'first');
-  const own = { match: { path: '/0' }, upstream: 'https://backend.example.com', credential: 'none' };
-  const writeRoute = (name: string) =>
-    writeFile(join(folder, 'a.yaml'), JSON.stringify({ routes: [{ ...own, name, tls: { ca: { file: ca } } }] }));
+  const writeRoute = (name: string) => write(0, name, { tls: { ca: { file: ca } } });
   await writeRoute('own-ca');
   await eventually('the route is served', () => names().includes('one/own-ca'));
   rereads.length = 0;
@@ -278,8 +261,8 @@ test('reads a folder once for all changes while it is read', async (t) => {
 test('follows files that come and go, folders that come and go, and entries of the main file', async (t) => {
   const { file, folders, write, names, configs } = await startTeams(t);
   const [one = ''] = folders;
-  await write(0, 'later', 'b.yaml');
-  await unlink(join(one, 'a.yaml'));
+  await write(0, 'later');
+  await rename(join(one, 'a.yaml'), join(one, 'b.yaml'));
   await eventually('the files are served', () => names().includes('one/later'));
   await rename(one, `${one}-away`);
   await eventually('the region is closed', () => configs.at(-1)?.teams[0]?.isOpen === false);
