@@ -30,6 +30,9 @@ test('accepts an opaque token, which cannot be checked', () => {
   for (const expected of [[GITHUB], ONLY, 'any'] as const) checkAudience(OPAQUE, expected, 'github');
 });
 
+const refuses = (claims: Record<string, unknown>, expected: ExpectedAudience, message: RegExp) =>
+  assert.throws(() => checkAudience(claims, expected, 'github'), failsWith('ERR_ISSUED_TOKEN_AUDIENCE', message));
+
 const wrong: [what: string, claims: Record<string, unknown>][] = [
   ['another aud', { aud: 'docs' }],
   ['several auds, none of them expected', { aud: ['docs', 'cambist'] }],
@@ -41,31 +44,20 @@ const wrong: [what: string, claims: Record<string, unknown>][] = [
 ];
 for (const [what, claims] of wrong) {
   test(`refuses a token with ${what}`, () => {
-    assert.throws(
-      () => checkAudience(claims, [GITHUB], 'github'),
-      failsWith('ERR_ISSUED_TOKEN_AUDIENCE', /route "github".*contains none of.*expect_audience/),
-    );
-    assert.throws(
-      () => checkAudience(claims, ONLY, 'github'),
-      failsWith('ERR_ISSUED_TOKEN_AUDIENCE', /route "github".*nothing but.*expect_audience\.only/),
-    );
+    refuses(claims, [GITHUB], /route "github".*contains none of.*expect_audience/);
+    refuses(claims, ONLY, /route "github".*nothing but.*expect_audience\.only/);
   });
 }
 
-for (const aud of [
-  [GITHUB, 'docs'],
-  ['docs', GITHUB],
-  [GITHUB, 1],
-  [GITHUB, null],
-  [GITHUB, [GITHUB]],
-]) {
-  test(`expect_audience.only refuses a token with the auds ${JSON.stringify(aud)}`, () => {
-    assert.throws(
-      () => checkAudience({ aud } as unknown as Claims, ONLY, 'github'),
-      failsWith('ERR_ISSUED_TOKEN_AUDIENCE', /not for this backend alone/),
-    );
-  });
-}
+test('expect_audience.only refuses a token with a further aud', () => {
+  for (const further of ['docs', 1, null, [GITHUB]]) {
+    for (const aud of [
+      [GITHUB, further],
+      [further, GITHUB],
+    ])
+      refuses({ aud }, ONLY, /not for this backend alone/);
+  }
+});
 
 test('tells whether a token is also valid at other audiences', () => {
   const cases: [Claims, ExpectedAudience, boolean][] = [
@@ -82,16 +74,13 @@ test('tells whether a token is also valid at other audiences', () => {
 const JWT = 'eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSJ9.c2ln';
 
 test('reads audience and scope as servers write them', () => {
-  assert.deepEqual(grantedBy({ aud: 'github', scope: 'repo user' }, 'other'), {
-    audience: ['github'],
-    scope: 'repo user',
-  });
-  assert.deepEqual(grantedBy({ aud: ['a', 'b'], scp: ['x', 'y'] }, undefined), {
-    audience: ['a', 'b'],
-    scope: 'x y',
-  });
-  assert.deepEqual(grantedBy(undefined, 'repo'), { audience: [], scope: 'repo' });
-  assert.deepEqual(grantedBy(undefined, undefined), { audience: [], scope: undefined });
+  const cases: [Claims, scope: string | undefined, ReturnType<typeof grantedBy>][] = [
+    [{ aud: 'github', scope: 'repo user' }, 'other', { audience: ['github'], scope: 'repo user' }],
+    [{ aud: ['a', 'b'], scp: ['x', 'y'] }, undefined, { audience: ['a', 'b'], scope: 'x y' }],
+    [undefined, 'repo', { audience: [], scope: 'repo' }],
+    [undefined, undefined, { audience: [], scope: undefined }],
+  ];
+  for (const [claims, scope, granted] of cases) assert.deepEqual(grantedBy(claims, scope), granted);
 });
 
 test('leaves out names that look like tokens', () => {
@@ -103,11 +92,8 @@ test('leaves out names that look like tokens', () => {
   assert.deepEqual(grantedBy({ aud: `cbh_${'x'.repeat(43)}` }, undefined), { audience: [], scope: undefined });
 });
 
-test('gives the same object for equal names', () => {
+test('gives the same object for equal names, and remembers none that look like tokens', () => {
   assert.equal(grantedBy({ aud: 'github', iat: 1 }, undefined), grantedBy({ aud: 'github', iat: 2 }, undefined));
-});
-
-test('remembers no names that look like tokens', () => {
   assert.notEqual(grantedBy({ aud: JWT }, undefined), grantedBy({ aud: JWT }, undefined));
 });
 

@@ -32,9 +32,7 @@ const splitting: Record<string, Route> = {
   'the client': server({ clientId: 'other' }),
   'client authentication': server({ clientAuth: { method: 'client_secret_post', clientSecret: { env: 'SECRET' } } }),
   'its trust anchor': server({ tls: { ca: '/ca.pem', certificate: undefined, privateKey: undefined } }),
-  'the client certificate': server({
-    tls: { ca: undefined, certificate: '/tls.crt', privateKey: '/tls.key' },
-  }),
+  'the client certificate': server({ tls: { ca: undefined, certificate: '/tls.crt', privateKey: '/tls.key' } }),
   'an extra parameter': server({ extraParams: [['connector_id', 'x']] }),
   'the value of an extra parameter': server({ extraParams: [['connector_id', 'y']] }),
   'the kind of credential': routeOf({
@@ -62,13 +60,13 @@ const splitting: Record<string, Route> = {
   'other scopes of a step-up': routeOf({ stepUp: ['admin'] }),
   'the expected audiences': target({ expectAudience: ['github', 'docs'] }),
 };
-for (const [what, route] of Object.entries(splitting)) {
-  test(`the resource digest depends on ${what}`, () => assert.notEqual(resourceDigest(route), RESOURCE));
-}
-
 test('every difference makes another resource digest', () => {
-  const digests = Object.values(splitting).map(resourceDigest);
-  assert.equal(new Set(digests).size, digests.length);
+  const byDigest = new Map([[RESOURCE, 'nothing']]);
+  for (const [what, route] of Object.entries(splitting)) {
+    const digest = resourceDigest(route);
+    assert.equal(byDigest.get(digest), undefined, what);
+    byDigest.set(digest, what);
+  }
 });
 
 test('a route without an issued token has no resource digest', () => {
@@ -84,13 +82,9 @@ test('a key is stable for a subject, session id and resource, and does not conta
 });
 
 test('a subject key depends on the subject and the resource', () => {
-  const keys = [
-    subjectKey(subjectOf('alice'), RESOURCE),
-    subjectKey(subjectOf('bob'), RESOURCE),
-    subjectKey(subjectOf('alice'), 'other'),
-  ];
-  assert.equal(new Set(keys).size, keys.length);
-  assert.equal(subjectKey(subjectOf('alice'), RESOURCE), keys[0]);
+  const key = (name: string, resource = RESOURCE) => subjectKey(subjectOf(name), resource);
+  assert.equal(new Set([key('alice'), key('bob'), key('alice', 'other')]).size, 3);
+  assert.equal(key('alice'), key('alice'));
 });
 
 test('no two sessions have the same key, whatever ids a client invents', () => {

@@ -22,12 +22,6 @@ interface Case {
 }
 
 const requests: Record<string, Case> = {
-  'an exchange': { form: exchangeForm },
-  'an exchange with an actor': { grant: DELEGATION, form: `${exchangeForm}${actorForm}` },
-  'an exchange for a resource': {
-    target: { resource: ['https://h/mcp'] },
-    form: `${exchangeForm}&resource=https://h/mcp`,
-  },
   'an exchange for several resources': {
     target: { resource: ['https://b', 'https://a'] },
     form: `${exchangeForm}&resource=https://b&resource=https://a`,
@@ -43,7 +37,6 @@ const requests: Record<string, Case> = {
     form: `${exchangeForm}${actorForm}&resource=https://h&audience=github&scope=a b&requested_token_type=urn:ietf:params:oauth:token-type:jwt&connector_id=x`,
   },
   'an exchange with an empty scope': { target: { scope: '' }, form: `${exchangeForm}&scope=` },
-  'client credentials': { grant: OWN, form: 'grant_type=client_credentials' },
   'client credentials with every parameter but requested_token_type, which belongs to exchanges': {
     grant: OWN,
     target: { resource: ['https://h'], audience: ['github'], scope: 'a', requestedTokenType: JWT },
