@@ -114,6 +114,7 @@ export interface MintFields {
 }
 
 interface FakeAuthorizationServerOptions extends HttpServerOptions {
+  issuerPath?: string;
   /** Handles further paths. @returns whether it responds */
   respond?: (url: URL, request: IncomingMessage, response: ServerResponse) => boolean;
 }
@@ -144,6 +145,7 @@ export async function startFakeAuthorizationServer(
   t: Lifetime,
   options: FakeAuthorizationServerOptions = {},
 ): Promise<FakeAuthorizationServer> {
+  const path = options.issuerPath ?? '';
   const jwks: JWK[] = [];
   let kid = 'fake';
   let keys = await createKey();
@@ -156,7 +158,7 @@ export async function startFakeAuthorizationServer(
     handle(request, response).catch((error: unknown) => sendResponse(response, 500, String(error)));
   }, options);
   t.after(server.close);
-  const issuer = server.url;
+  const issuer = `${server.url}${path}`;
   const tokenEndpoint = `${issuer}/token`;
   const jwksUri = `${issuer}/jwks`;
 
@@ -190,8 +192,8 @@ export async function startFakeAuthorizationServer(
     const url = new URL(request.url ?? '/', server.url);
     if (options.respond?.(url, request, response) === true) return undefined;
     if (url.pathname.includes('/.well-known/')) return respondWithMetadata(url.pathname, response);
-    if (url.pathname === '/jwks') return sendResponse(response, 200, { keys: jwks });
-    if (url.pathname === '/token') return respondWithToken(request, response);
+    if (url.pathname === `${path}/jwks`) return sendResponse(response, 200, { keys: jwks });
+    if (url.pathname === `${path}/token`) return respondWithToken(request, response);
     return sendResponse(response, 404, 'not found');
   }
 
@@ -200,7 +202,11 @@ export async function startFakeAuthorizationServer(
     const behaviour =
       typeof fake.metadataBehaviour === 'function' ? fake.metadataBehaviour(pathname) : fake.metadataBehaviour;
     if (behaviour.kind !== 'document') return respondWithFault(behaviour, response);
-    const places = ['/.well-known/oauth-authorization-server', '/.well-known/openid-configuration'];
+    const places = [
+      `/.well-known/oauth-authorization-server${path}`,
+      `${path}/.well-known/oauth-authorization-server`,
+      `${path}/.well-known/openid-configuration`,
+    ];
     if (!places.includes(pathname)) return sendResponse(response, 404, 'not found');
     return sendResponse(response, 200, {
       issuer,
