@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
-import { connect as connectTcp, createServer as createTcpServer } from 'node:net';
+import { createServer as createTcpServer } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { connect, createServer } from 'node:tls';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually, soon } from '../harness/eventually.ts';
-import { connectRaw } from '../harness/http-call.ts';
+import { connectRaw, rawConnection } from '../harness/http-call.ts';
 import { freePort, listen } from '../harness/http-server.ts';
-import { INTERCEPTED, type InterceptedOptions, secured, startIntercepted } from '../harness/intercepted.ts';
+import { get, INTERCEPTED, type InterceptedOptions, secured, startIntercepted } from '../harness/intercepted.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 
 /** A gateway that also listens where names and packets lead. */
@@ -21,35 +21,32 @@ async function startRedirected(t: TestContext, options: InterceptedOptions = {})
 
 test('serves TLS for a routed host that was led here, without a proxy, even if forward_proxy.connect allows it', async (t) => {
   const port = await freePort();
-  const { secure, authorization, upstream, authorizationServer, app } = await startRedirected(t, {
+  const gateway = await startRedirected(t, {
     listen: [`127.0.0.1:${port}`],
     top: { forward_proxy: { connect: [`*.example.com:${port}`, '*.example.com:443'] } },
   });
+  const { secure, upstream, authorizationServer, app } = gateway;
   const connection = await secure(INTERCEPTED);
-  connection.send(
-    `GET /mcp HTTP/1.1\r\nHost: ${INTERCEPTED}\r\nAuthorization: ${authorization}\r\nConnection: close\r\n\r\n`,
-  );
+  connection.send(get(gateway));
   assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 200 /);
+  const misdirected = await secure(INTERCEPTED);
+  misdirected.send(get(gateway, '/mcp', 'elsewhere.example.com'));
+  assert.match(await soon('the response', misdirected.closed()), /^HTTP\/1\.1 421 /);
+  assert.equal(upstream.requests.length, 1);
   assert.deepEqual(upstream.requests[0]?.authorization, [`Bearer ${authorizationServer.requests[0]?.issued}`]);
   assert.equal(sumSamples(await app.metrics(), 'cambist_arrivals_total', { way_in: 'redirect', route: 'github' }), 1);
   assert.ok(app.logs.some(({ msg, way_in: way }) => msg === 'request' && way === 'redirect'));
 });
 
 test('serves plain HTTP by its Host, and no CONNECT', async (t) => {
-  const { address, authorization } = await startRedirected(t);
+  const gateway = await startRedirected(t);
   for (const [sent, status] of [
-    [
-      `GET /mcp HTTP/1.1\r\nHost: ${INTERCEPTED}\r\nAuthorization: ${authorization}\r\nConnection: close\r\n\r\n`,
-      '200',
-    ],
-    ['GET / HTTP/1.1\r\nHost: elsewhere.example.com\r\nConnection: close\r\n\r\n', '403'],
-    [
-      `GET http://${INTERCEPTED}/mcp HTTP/1.1\r\nHost: ${INTERCEPTED}\r\nHost: localhost\r\nAuthorization: ${authorization}\r\nConnection: close\r\n\r\n`,
-      '403',
-    ],
+    [get(gateway), '200'],
+    [get(gateway, '/', 'elsewhere.example.com'), '403'],
+    [get(gateway, `http://${INTERCEPTED}/mcp`, INTERCEPTED, 'Host: localhost\r\n'), '403'],
     [`CONNECT ${INTERCEPTED}:443 HTTP/1.1\r\nHost: ${INTERCEPTED}\r\n\r\n`, '403'],
   ] as const) {
-    const connection = await connectRaw(address);
+    const connection = await connectRaw(gateway.address);
     connection.send(sent);
     assert.equal((await soon('the response', connection.closed())).slice(9, 12), status);
   }
@@ -63,12 +60,12 @@ test('a route without a host takes no request for a host that no route names', a
   const { address, app, secure, config } = gateway;
   for (const more of ['', `X-Kagent-Host: ${INTERCEPTED}\r\n`]) {
     const plain = await connectRaw(address);
-    plain.send(`GET /mcp HTTP/1.1\r\nHost: elsewhere.example.com\r\n${more}Connection: close\r\n\r\n`);
+    plain.send(get(gateway, '/mcp', 'elsewhere.example.com', more));
     assert.match(await soon('the response', plain.closed()), /^HTTP\/1\.1 403 [\s\S]*ERR_ROUTE_NOT_FOUND/);
   }
   const connection = await secure(INTERCEPTED);
   app.reloadTo({ ...config, routes: config.routes.slice(1) });
-  connection.send(`GET /mcp HTTP/1.1\r\nHost: ${INTERCEPTED}\r\nConnection: close\r\n\r\n`);
+  connection.send(get(gateway));
   assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 403 [\s\S]*ERR_ROUTE_NOT_FOUND/);
 });
 
@@ -86,14 +83,6 @@ for (const [what, servername, cause] of [
     assert.equal(upstream.requests.length + authorizationServer.requests.length, 0);
   });
 }
-
-test('returns 421 to a request for another host than that of the handshake', async (t) => {
-  const { secure, upstream } = await startRedirected(t);
-  const connection = await secure(INTERCEPTED);
-  connection.send('GET /mcp HTTP/1.1\r\nHost: elsewhere.example.com\r\nConnection: close\r\n\r\n');
-  assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 421 /);
-  assert.equal(upstream.requests.length, 0);
-});
 
 test('passes the bytes of a host that forward_proxy.connect allows untouched', async (t) => {
   const authority = createCertificateAuthority('of the server');
@@ -115,25 +104,7 @@ test('passes the bytes of a host that forward_proxy.connect allows untouched', a
   );
 });
 
-test('closes the connection to an allowed host that leads back to cambist, or is unreachable', async (t) => {
-  const port = await freePort();
-  const { app } = await startIntercepted(t, {
-    listen: [`127.0.0.1:${port}`],
-    top: { forward_proxy: { connect: [`localhost:${port}`, 'x.localhost:443'] } },
-  });
-  for (const servername of ['localhost', 'x.localhost']) {
-    await assert.rejects(secured(connect({ host: '127.0.0.1', port, servername })), /ECONNRESET|closed|disconnected/);
-  }
-  assert.equal(sumSamples(await app.metrics(), 'cambist_tunnels_total', {}), 0);
-  const failed = app.logs.filter(({ msg }) => msg === 'redirected connection cannot be passed on; closing it');
-  assert.deepEqual(
-    failed.map(({ authority }) => authority),
-    [`localhost:${port}`, 'x.localhost:443'],
-  );
-  assert.match(app.logText(), /127\.0\.0\.1:\d+ is cambist itself/);
-});
-
-test('opens no tunnel to a listener of cambist, by CONNECT or by redirection', async (t) => {
+test('opens no tunnel to an unreachable host or to a listener of cambist, by CONNECT or by redirection', async (t) => {
   const [listen, admin, redirected] = [await freePort(), await freePort(), await freePort()];
   const ports = [listen, admin, redirected];
   const { app, tunnel } = await startIntercepted(t, {
@@ -141,36 +112,47 @@ test('opens no tunnel to a listener of cambist, by CONNECT or by redirection', a
     listen: [`127.0.0.1:${redirected}`, `[::1]:${listen}`, `[::1]:${admin}`],
     top: {
       ...{ listen: `127.0.0.1:${listen}`, admin: `127.0.0.1:${admin}` },
-      forward_proxy: { connect: ports.map((port) => `localhost:${port}`) },
+      forward_proxy: { connect: ['x.localhost:443', ...ports.map((port) => `localhost:${port}`)] },
     },
   });
+  const refused = (host: string, port: number, servername: string) =>
+    assert.rejects(secured(connect({ host, port, servername })), /ECONNRESET|closed|disconnected/);
   for (const port of ports) {
     const connection = await tunnel(`localhost:${port}`);
     assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 502 [\s\S]*ERR_UPSTREAM_UNREACHABLE/);
-    const host = port === redirected ? '127.0.0.1' : '::1';
-    await assert.rejects(secured(connect({ host, port, servername: 'localhost' })), /ECONNRESET|closed|disconnected/);
+    await refused(port === redirected ? '127.0.0.1' : '::1', port, 'localhost');
   }
+  await refused('127.0.0.1', redirected, 'x.localhost');
+  const failed = app.logs.filter(({ msg }) => msg === 'redirected connection cannot be passed on; closing it');
+  const hosts = [...ports.map((port) => `localhost:${port}`), 'x.localhost:443'];
+  assert.deepEqual(failed.map(({ authority }) => authority).toSorted(), hosts.toSorted());
   assert.equal(app.logText().match(/:\d+ is cambist itself/g)?.length, 2 * ports.length);
   assert.equal(sumSamples(await app.metrics(), 'cambist_tunnels_total', {}), 0);
 });
 
-test('closes the connection that passes to a host, when a reload gives the host a route', async (t) => {
+/** Passes connections to a host that reads everything and says nothing. */
+async function startPassing(t: TestContext, limits: object = {}) {
   const server = createTcpServer((socket) => socket.on('error', () => {}).resume());
   const { port } = await listen(server);
   t.after(() => server.close());
   const { app, config } = await startIntercepted(t, {
     listen: [`[::1]:${port}`],
-    top: { forward_proxy: { connect: [`localhost:${port}`] } },
+    top: { forward_proxy: { connect: [`localhost:${port}`] }, limits },
   });
-  const socket = connect({ host: '::1', port, servername: 'localhost' });
-  socket.on('error', () => {});
-  const closed = new Promise((resolve) => socket.once('close', resolve));
-  const open = async (): Promise<number> => sumSamples(await app.metrics(), 'cambist_open_tunnels', {});
-  await eventually('the tunnel is open', async () => (await open()) === 1);
+  const begin = () => rawConnection(connect({ host: '::1', port, servername: 'localhost' }));
+  const until = (count: number, name = 'cambist_open_tunnels') =>
+    eventually(`${name} is ${count}`, async () => sumSamples(await app.metrics(), name, {}) === count);
+  return { app, config, begin, until };
+}
+
+test('closes the connection that passes to a host, when a reload gives the host a route', async (t) => {
+  const { app, config, begin, until } = await startPassing(t);
+  const connection = begin();
+  await until(1);
   const routes = config.routes.map((route) => ({ ...route, match: { host: 'localhost' } }));
   app.reloadTo({ ...config, routes });
-  await soon('the connection is closed', closed);
-  await eventually('no tunnel is counted', async () => (await open()) === 0);
+  await soon('the connection is closed', connection.closed());
+  await until(0);
 });
 
 for (const [limit, limits] of [
@@ -178,49 +160,26 @@ for (const [limit, limits] of [
   ['max_in_flight_per_upstream', { max_in_flight: 10, max_in_flight_per_upstream: 1 }],
 ] as const) {
   test(`${limit} limits the connections that pass to one host, until they close`, async (t) => {
-    const server = createTcpServer((socket) => socket.on('error', () => {}).resume());
-    const { port } = await listen(server);
-    t.after(() => server.close());
-    const { app } = await startIntercepted(t, {
-      listen: [`[::1]:${port}`],
-      top: {
-        forward_proxy: { connect: [`localhost:${port}`] },
-        limits,
-      },
-    });
-    const begin = () => {
-      const socket = connect({ host: '::1', port, servername: 'localhost' });
-      socket.on('error', () => {});
-      return { socket, closed: new Promise((resolve) => socket.once('close', resolve)) };
-    };
-    const opened = async (count: number): Promise<boolean> =>
-      sumSamples(await app.metrics(), 'cambist_tunnels_total', {}) === count;
+    const { app, begin, until } = await startPassing(t, limits);
     const first = begin();
-    await eventually('the first tunnel is open', () => opened(1));
-    await soon('the second connection is closed', begin().closed);
+    await until(1);
+    await soon('the second connection is closed', begin().closed());
     assert.match(app.logText(), new RegExp(`limits\\.${limit}\\b`));
     first.socket.destroy();
-    await eventually(
-      'the first tunnel is closed',
-      async () => sumSamples(await app.metrics(), 'cambist_open_tunnels', {}) === 0,
-    );
+    await until(0);
     const third = begin();
-    await eventually('another tunnel is open', () => opened(2));
+    await until(2, 'cambist_tunnels_total');
     third.socket.destroy();
   });
 }
 
 test('refuses an upstream whose name leads back to cambist', async (t) => {
   const gateway = await startRedirected(t);
-  const { port, app, config, authorization } = gateway;
-  app.reloadTo({
-    ...config,
-    routes: config.routes.map((route) => ({ ...route, upstream: `http://localhost:${port}` })),
-  });
+  const { port, app, config } = gateway;
+  const routes = config.routes.map((route) => ({ ...route, upstream: `http://localhost:${port}` }));
+  app.reloadTo({ ...config, routes });
   const connection = await connectRaw(gateway.address);
-  connection.send(
-    `GET /mcp HTTP/1.1\r\nHost: ${INTERCEPTED}\r\nAuthorization: ${authorization}\r\nConnection: close\r\n\r\n`,
-  );
+  connection.send(get(gateway));
   assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 502 [\s\S]*ERR_UPSTREAM_UNREACHABLE/);
   assert.match(app.logText(), /127\.0\.0\.1:\d+ is cambist itself: its name must lead to the backend in DNS/);
   const requests = app.logs.filter(({ msg }) => msg === 'request');
@@ -228,13 +187,10 @@ test('refuses an upstream whose name leads back to cambist', async (t) => {
 });
 
 test('closes connections that say nothing, at shutdown', async (t) => {
-  const { app, port } = await startRedirected(t);
-  const silent = connectTcp(port, '127.0.0.1');
-  await new Promise((resolve) => silent.once('connect', resolve));
-  const closed = new Promise((resolve) => silent.once('close', resolve));
-  silent.on('error', () => {});
+  const { app, address } = await startRedirected(t);
+  const silent = await connectRaw(address);
   await soon('the app has stopped', app.stop());
-  await soon('the connection is closed', closed);
+  await soon('the connection is closed', silent.closed());
 });
 
 test('does not start on an address that is taken', async (t) => {

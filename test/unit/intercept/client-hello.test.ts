@@ -150,16 +150,6 @@ async function readPieces(t: TestContext, pieces: readonly Buffer[]) {
   return { read, bytes: Buffer.concat(chunks) };
 }
 
-test('reads a ClientHello that arrives byte by byte', async (t) => {
-  const hello = await clientHello('mcp.example.com');
-  const { read, bytes } = await readPieces(
-    t,
-    [...hello].map((byte) => Buffer.of(byte)),
-  );
-  assert.deepEqual(read, { kind: 'hello', serverName: 'mcp.example.com' });
-  assert.deepEqual(bytes, hello);
-});
-
 test('gives the same reading and all bytes, whatever arrives in whatever pieces', async (t) => {
   const hello = await clientHello('mcp.example.com');
   const input = fc.record({

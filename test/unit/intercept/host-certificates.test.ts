@@ -4,7 +4,7 @@ import { chmod, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { connect, type SecureContext, TLSSocket } from 'node:tls';
+import { type ConnectionOptions, connect, type SecureContext, TLSSocket } from 'node:tls';
 import { openInterceptAuthority } from '../../../src/intercept/authority.ts';
 import { createHostCertificates } from '../../../src/intercept/host-certificates.ts';
 import { excludedRoutes, interceptedHosts } from '../../../src/intercept/hosts.ts';
@@ -12,6 +12,7 @@ import { createOwnAddresses } from '../../../src/intercept/interception.ts';
 import { createAuthority, exportKey, nameConstraintsOf, permitsHost } from '../../../src/transport/certificates.ts';
 import { configOf } from '../../harness/app.ts';
 import { listen } from '../../harness/http-server.ts';
+import { secured } from '../../harness/intercepted.ts';
 import { temporaryFolder } from '../../harness/lifetime.ts';
 
 const HOUR_MS = 3_600_000;
@@ -20,50 +21,33 @@ const NOW_MS = Date.now();
 const lifetime = { notBefore: new Date(NOW_MS - HOUR_MS), notAfter: new Date(NOW_MS + 48 * HOUR_MS) };
 const authority = createAuthority({ commonName: 'root', ...lifetime });
 
-/** The certificate that a client with this authority accepts for a host. @throws {Error} where it refuses it */
-async function certificateFor(t: TestContext, secureContext: SecureContext, host: string) {
-  const client = await connected(t, secureContext, host);
-  return new X509Certificate(client.getPeerCertificate().raw);
-}
-
-/** The cipher that a client with these ciphers gets. */
-async function cipherFor(t: TestContext, secureContext: SecureContext, ciphers: string): Promise<string> {
-  const client = await connected(t, secureContext, 'mcp.example.com', ciphers);
-  return client.getCipher().name;
-}
-
-async function connected(t: TestContext, secureContext: SecureContext, host: string, ciphers?: string) {
+/** A client with this authority. @throws {Error} where it refuses the certificate */
+async function connected(t: TestContext, secureContext: SecureContext, more: ConnectionOptions): Promise<TLSSocket> {
   const server = createServer((socket) => {
     new TLSSocket(socket, { isServer: true, secureContext }).on('error', () => {});
   });
   const { port } = await listen(server);
   t.after(() => server.close());
-  const servername = host.includes(':') ? '' : host;
-  const client = connect({
-    port,
-    host: '127.0.0.1',
-    ca: authority.cert,
-    servername,
-    checkServerIdentity: () => undefined,
-    ...(ciphers !== undefined && { ciphers }),
-  });
-  t.after(() => client.destroy());
-  await new Promise((resolve, reject) => client.once('secureConnect', resolve).once('error', reject));
-  return client;
+  const own = { port, host: '127.0.0.1', ca: authority.cert, checkServerIdentity: () => undefined };
+  const { socket } = await secured(connect({ ...own, ...more }));
+  t.after(() => socket.destroy());
+  return socket;
 }
 
 test('prefers AES-128 to AES-256, and accepts a client that has AES-256 alone', async (t) => {
-  const secureContext = createHostCertificates(authority).contextFor('mcp.example.com');
-  assert.equal(
-    await cipherFor(t, secureContext, 'TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256'),
-    'TLS_AES_128_GCM_SHA256',
-  );
-  assert.equal(await cipherFor(t, secureContext, 'TLS_AES_256_GCM_SHA384'), 'TLS_AES_256_GCM_SHA384');
+  const context = createHostCertificates(authority).contextFor('mcp.example.com');
+  for (const [ciphers, chosen] of [
+    ['TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256', 'TLS_AES_128_GCM_SHA256'],
+    ['TLS_AES_256_GCM_SHA384', 'TLS_AES_256_GCM_SHA384'],
+  ] as const) {
+    assert.equal((await connected(t, context, { ciphers })).getCipher().name, chosen);
+  }
 });
 
 test('makes a certificate for an address, as such', async (t) => {
   const { contextFor } = createHostCertificates(authority);
-  const certificate = await certificateFor(t, contextFor('2001:db8::1'), '2001:db8::1');
+  const client = await connected(t, contextFor('2001:db8::1'), { servername: '' });
+  const certificate = new X509Certificate(client.getPeerCertificate().raw);
   assert.equal(certificate.checkIP('2001:db8::1'), '2001:db8::1');
   assert.match(certificate.subjectAltName ?? '', /^IP Address:/);
 });
@@ -120,17 +104,15 @@ test('agrees on one authority when several processes make it at once', async (t)
   assert.ok(all.every(({ cert }) => stored.includes(cert)));
 });
 
+async function replaceByLink(file: string): Promise<void> {
+  await rm(file);
+  await symlink('/etc/hostname', file);
+}
+
 for (const [what, spoil, message] of [
   ['is readable by its group', (file) => chmod(file, 0o640), /other users may access .* its mode is 0640, set 0600/],
   ['is empty', (file) => writeFile(file, ''), /the certificate is not PEM/],
-  [
-    'is a symbolic link',
-    async (file) => {
-      await rm(file);
-      await symlink('/etc/hostname', file);
-    },
-    /ELOOP/,
-  ],
+  ['is a symbolic link', replaceByLink, /ELOOP/],
 ] as [string, (file: string) => Promise<void>, RegExp][]) {
   test(`refuses the authority of a folder if its file ${what}`, async (t) => {
     const dir = temporaryFolder(t);
@@ -149,8 +131,8 @@ test('says which folder cannot be written', async (t) => {
 
 async function fileAuthority(t: TestContext, validForMs: number, key?: string) {
   const dir = temporaryFolder(t);
-  const lifetime = { notBefore: new Date(Date.now() - 2 * HOUR_MS), notAfter: new Date(Date.now() + validForMs) };
-  const made = createAuthority({ commonName: 'corporate CA', ...lifetime });
+  const notBefore = new Date(NOW_MS - 2 * HOUR_MS);
+  const made = createAuthority({ commonName: 'corporate CA', notBefore, notAfter: new Date(NOW_MS + validForMs) });
   await writeFile(join(dir, 'ca.crt'), made.cert);
   await writeFile(join(dir, 'ca.key'), key ?? exportKey(made.privateKey));
   return { made, ca: { kind: 'files', certificate: join(dir, 'ca.crt'), privateKey: join(dir, 'ca.key') } as const };
@@ -171,8 +153,6 @@ test('refuses an expired authority, and a key of another one', async (t) => {
   const { ca } = await fileAuthority(t, HOUR_MS, exportKey(other.privateKey));
   await assert.rejects(openInterceptAuthority(ca, HOSTS), /the private key does not belong to the certificate/);
 });
-
-const LIFETIME = { notBefore: new Date(), notAfter: new Date(Date.now() + 3_600_000) };
 
 function routesOf(hosts: readonly (string | undefined)[]) {
   const routes = hosts.map((host, index) => ({
@@ -211,7 +191,7 @@ for (const [constraints, host, excluded] of [
   [undefined, '10.0.0.1', false],
 ] as [string[] | undefined, string, boolean][]) {
   test(`an authority for ${constraints ?? 'every host'} ${excluded ? 'excludes' : 'permits'} ${host}`, () => {
-    const { cert } = createAuthority({ commonName: 'CA', ...(constraints && { hosts: constraints }), ...LIFETIME });
+    const { cert } = createAuthority({ commonName: 'CA', ...(constraints && { hosts: constraints }), ...lifetime });
     assert.equal(excludedRoutes(cert, routesOf([host])).length, Number(excluded));
   });
 }
