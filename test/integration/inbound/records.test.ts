@@ -1,27 +1,19 @@
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import type { StatusReport } from '../../../src/admin/status-report.ts';
 import { startApp } from '../../../src/app.ts';
 import { createLogger } from '../../../src/observability/logger.ts';
 import type { Attributes, Span } from '../../../src/observability/tracing.ts';
 import { configOf } from '../../harness/app.ts';
+import { readRecords, recordsOf } from '../../harness/audit-records.ts';
 import { lastHandle, openHandle, openHandleOf, startInboundGateway } from '../../harness/gateway.ts';
 import { call } from '../../harness/http-call.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
 import { temporaryFolder } from '../../harness/lifetime.ts';
 
-interface AuditRecord {
-  readonly event: string;
-  readonly route?: string;
-  readonly decision?: string;
-  readonly request_id?: string;
-  readonly subject?: { readonly verified: boolean; readonly from: string; readonly claims: { readonly sub?: string } };
-}
-
 test('the audit trail names the verified caller of the agent, and of each call that uses its handle', async (t) => {
-  const folder = temporaryFolder(t);
-  const file = join(folder, 'audit.jsonl');
+  const file = join(temporaryFolder(t), 'audit.jsonl');
   const gateway = await startInboundGateway(t, { top: { audit: { to: { file } } } });
   const token = await gateway.mint({ subject: 'alice' });
   await call(gateway.url, { headers: { authorization: `Bearer ${token}`, 'x-request-id': 'inbound' } });
@@ -31,22 +23,17 @@ test('the audit trail names the verified caller of the agent, and of each call t
   await call(gateway.url, { headers: { 'x-request-id': 'refused' } });
   close();
   await gateway.app.stop();
-  const text = await readFile(file, 'utf8');
-  const lines = text.trim().split('\n');
-  const records = lines.map((line) => JSON.parse(line) as AuditRecord).filter(({ event }) => event === 'request');
-  const recordOf = (id: string) => records.find(({ request_id }) => request_id === id);
-  for (const [id, route] of [
-    ['inbound', '_inbound'],
-    ['outbound', 'github'],
-  ] as const) {
-    const record = recordOf(id);
-    assert.equal(record?.route, route);
-    assert.equal(record?.subject?.claims.sub, 'alice');
-    assert.equal(record?.subject?.verified, true);
-  }
-  assert.equal(recordOf('refused')?.decision, 'refused');
-  assert.equal(recordOf('refused')?.subject, undefined);
-  for (const secret of [token, 'cbh_']) assert.ok(!text.includes(secret));
+  const records = readRecords(file);
+  const shown = ['inbound', 'outbound', 'refused'].map((id) => {
+    const record = recordsOf('request', records).find(({ request_id }) => request_id === id);
+    return [record?.route, record?.decision, record?.subject?.verified, record?.subject?.claims.sub];
+  });
+  assert.deepEqual(shown, [
+    ['_inbound', 'forwarded', true, 'alice'],
+    ['github', 'forwarded', true, 'alice'],
+    ['_inbound', 'refused', undefined, undefined],
+  ]);
+  for (const secret of [token, 'cbh_']) assert.ok(!JSON.stringify(records).includes(secret));
 });
 
 test('a request of a caller has a span, which the agent gets as its parent', async (t) => {
@@ -82,23 +69,6 @@ test('a request of a caller has a span, which the agent gets as its parent', asy
   assert.ok(!JSON.stringify(ended).includes('cbh_'));
 });
 
-interface Report {
-  readonly inbound?: {
-    readonly agent: string;
-    readonly state: string;
-    readonly requests: number;
-    readonly refused: number;
-    readonly failed: number;
-    readonly in_flight: number;
-    readonly recent: { readonly requests: number; readonly p50_ms?: number };
-    readonly handles: { readonly entries: number; readonly max_entries: number };
-    readonly detached: { readonly refused: number; readonly allowed: number };
-  };
-  readonly failures: readonly { readonly route?: string; readonly error: string }[];
-}
-
-const statusOf = async (admin: string): Promise<Report> => JSON.parse((await call(`${admin}/status.json`)).text);
-
 test('the status report has the requests of callers, handles, and refused uses of them', async (t) => {
   const gateway = await startInboundGateway(t);
   await openHandle(t, gateway);
@@ -106,7 +76,8 @@ test('the status report has the requests of callers, handles, and refused uses o
   const authorization = `Bearer ${lastHandle(gateway)}`;
   await call(`${gateway.app.url}/github`, { headers: { authorization } });
   await call(gateway.url);
-  const { inbound, failures } = await statusOf(gateway.app.admin);
+  const { text } = await call(`${gateway.app.admin}/status.json`);
+  const { inbound, failures } = JSON.parse(text) as StatusReport;
   assert.equal(inbound?.agent, gateway.agent.url);
   assert.equal(inbound?.state, 'ok');
   assert.deepEqual([inbound?.requests, inbound?.refused, inbound?.failed, inbound?.in_flight], [3, 1, 0, 1]);

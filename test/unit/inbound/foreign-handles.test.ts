@@ -49,13 +49,18 @@ async function start(t: TestContext, server: MemoryStore, clock: FakeClock, keys
   return { handles, shared, find, give, verified, setup, counted };
 }
 
+async function startPair(t: TestContext) {
+  const server = createMemoryStore();
+  const clock = createFakeClock();
+  const [one, other] = [await start(t, server, clock), await start(t, server, clock)];
+  return { server, clock, one, other };
+}
+
 const tokenFor = (clock: FakeClock, name: string): string =>
   jwtOf({ sub: name, exp: Math.floor(clock.wallMs() / 1000) + 60 });
 
 test('a handle works at another replica, which verifies its token again', async (t) => {
-  const server = createMemoryStore();
-  const clock = createFakeClock();
-  const [one, other] = [await start(t, server, clock), await start(t, server, clock)];
+  const { clock, one, other } = await startPair(t);
   const token = tokenFor(clock, 'alice');
   const text = await one.give(token);
   assert.equal(other.handles.find(text), undefined);
@@ -66,9 +71,7 @@ test('a handle works at another replica, which verifies its token again', async 
 });
 
 test('a handle whose token is refused or expired is unknown, and an unreachable issuer is an error', async (t) => {
-  const server = createMemoryStore();
-  const clock = createFakeClock();
-  const [one, other] = [await start(t, server, clock), await start(t, server, clock)];
+  const { clock, one, other } = await startPair(t);
   const text = await one.give(tokenFor(clock, 'alice'));
   other.setup.refusal = new CambistError('ERR_SUBJECT_TOKEN_INVALID', 'revoked');
   assert.equal(await other.find(text, PEER), undefined);
@@ -80,9 +83,7 @@ test('a handle whose token is refused or expired is unknown, and an unreachable 
 });
 
 test('finds no handle that was invented, altered, or stored under another name', async (t) => {
-  const server = createMemoryStore();
-  const clock = createFakeClock();
-  const [one, other] = [await start(t, server, clock), await start(t, server, clock)];
+  const { server, clock, one, other } = await startPair(t);
   const [ofAlice, ofBob] = [await one.give(tokenFor(clock, 'alice')), await one.give(tokenFor(clock, 'bob'))];
   const names = [...server.values.keys()].filter((name) => name.endsWith(':h')) as [string, string];
   const [first = '', second = ''] = names.map((name) => server.values.get(name));
@@ -93,9 +94,7 @@ test('finds no handle that was invented, altered, or stored under another name',
 });
 
 test('the store contains neither a handle nor its token', async (t) => {
-  const server = createMemoryStore();
-  const clock = createFakeClock();
-  const one = await start(t, server, clock);
+  const { server, clock, one } = await startPair(t);
   const token = tokenFor(clock, 'alice');
   const text = await one.give(token);
   const dump = JSON.stringify([...server.values]);
@@ -119,9 +118,7 @@ test('resolves handles of an older key beside new ones of the same token', async
 });
 
 test('shares a handle again only after a while, and survives a server that is down', async (t) => {
-  const server = createMemoryStore();
-  const clock = createFakeClock();
-  const one = await start(t, server, clock);
+  const { server, clock, one } = await startPair(t);
   const token = new Secret(tokenFor(clock, 'alice'));
   const text = await one.give(token.reveal());
   assert.equal(one.shared.share(text, token, clock.wallMs() + 600_000), undefined);
@@ -134,11 +131,4 @@ test('shares a handle again only after a while, and survives a server that is do
   await one.shared.share(text, token, clock.wallMs() + 600_000);
   assert.ok([...server.values.keys()].some((name) => name.endsWith(':h')));
   assert.equal(one.shared.share(text, token, clock.wallMs()), undefined);
-});
-
-test('gives handles of this process alone until the key can be read', async () => {
-  const clock = createFakeClock();
-  const handles = createHandles(2, clock, () => {});
-  const subject = { token: new Secret('a'), digest: 'a', expiresAtMs: clock.wallMs() + 1000, introspected: undefined };
-  assert.match(handles.hold(subject).handle.text, /^cbh_[\w-]{43}$/);
 });
