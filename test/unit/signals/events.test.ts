@@ -19,6 +19,7 @@ import type { IsShared } from '../../../src/signals/publisher.ts';
 import { createEventSettler } from '../../../src/signals/settle-events.ts';
 import { TransmitterError } from '../../../src/signals/transmitter-client.ts';
 import { fuzz } from '../../fuzz/targets/signals.ts';
+import { deferred } from '../../harness/eventually.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { issuerKey } from '../tokens/issuer.ts';
 
@@ -26,6 +27,7 @@ const ISSUER = 'https://idp.example.com';
 const CAEP = 'https://schemas.openid.net/secevent/caep/event-type/';
 const ALICE = { claim: 'sub', value: 'alice' };
 const OF_ALICE = [{ subject: ALICE, session: undefined }];
+const OF_EMAIL = [{ subject: { claim: 'email', value: 'a@b.c' }, session: undefined }];
 const OF_SESSION = [{ subject: undefined, session: 's1' }];
 const S1 = { format: 'opaque', id: 's1' };
 const ISS_SUB = { format: 'iss_sub', iss: ISSUER, sub: 'alice' };
@@ -35,18 +37,10 @@ const subjects: [what: string, written: unknown, expected: unknown][] = [
   ['a draft of it', { subject_type: 'iss-sub', iss: ISSUER, sub: 'alice' }, OF_ALICE],
   ['one without a format', { iss: ISSUER, sub: 'alice' }, OF_ALICE],
   ['an opaque id', { format: 'opaque', id: 'alice' }, OF_ALICE],
-  [
-    'an email',
-    { format: 'email', email: 'A@b.c' },
-    [{ subject: { claim: 'email', value: 'a@b.c' }, session: undefined }],
-  ],
+  ['an email', { format: 'email', email: 'A@b.c' }, OF_EMAIL],
   ['a user', { format: 'complex', user: ISS_SUB }, OF_ALICE],
   ['a session of a user', { format: 'complex', user: ISS_SUB, session: S1 }, [{ subject: ALICE, session: 's1' }]],
-  [
-    "Keycloak's name for all sessions of a user",
-    { format: 'complex', user: ISS_SUB, session: { format: 'opaque', id: 'ALL' } },
-    OF_ALICE,
-  ],
+  ["all sessions of a user, as Keycloak's", { user: ISS_SUB, session: { format: 'opaque', id: 'ALL' } }, OF_ALICE],
   ['a session', { format: 'complex', session: S1 }, OF_SESSION],
   ['a device of a user', { format: 'complex', user: ISS_SUB, device: { format: 'opaque', id: 'd' } }, OF_ALICE],
   ['aliases', { format: 'aliases', identifiers: [ISS_SUB, { format: 'phone_number' }] }, OF_ALICE],
@@ -111,15 +105,12 @@ test('ends one session of a user, or all sessions where the event says so', () =
   }
 });
 
-test('accepts an unknown event without an effect', () => {
-  const signal = readEvents({ sub_id: ISS_SUB, events: { 'https://example.com/x': {} } }, ISSUER);
-  assert.deepEqual(signal, { events: [], revocations: [] });
-});
-
-test('accepts a verification event without an effect, with any state', () => {
-  const of = (event: object) => readEvents({ sub_id: ISS_SUB, events: { [VERIFICATION_EVENT]: event } }, ISSUER);
-  for (const event of [{ state: 's' }, {}, { state: 5 }]) {
-    assert.deepEqual(of(event), { events: ['verification'], revocations: [] });
+test('accepts an unknown event and a verification event, with any state, without an effect', () => {
+  for (const [type, event, events] of [
+    ['https://example.com/x', {}, []],
+    ...[{ state: 's' }, {}, { state: 5 }].map((event) => [VERIFICATION_EVENT, event, ['verification']] as const),
+  ] as const) {
+    assert.deepEqual(readEvents({ sub_id: ISS_SUB, events: { [type]: event } }, ISSUER), { events, revocations: [] });
   }
 });
 
@@ -163,7 +154,7 @@ test('reads or refuses whatever a transmitter signs, and revokes its own subject
   );
 });
 
-const REVOKED = 'https://schemas.openid.net/secevent/caep/event-type/session-revoked';
+const REVOKED = `${CAEP}session-revoked`;
 const key = issuerKey('one');
 const keys = { prepare: async () => {}, find: createLocalJWKSet({ keys: [key.jwk as { kty: string }] }) };
 const clock = createFakeClock();
@@ -227,13 +218,12 @@ test('requires an id, a time that is not in the future, and an expiry of a logou
 
 test('applies all events of a poll before it waits until the shared cache has them', async () => {
   const taken: string[] = [];
-  let finish = (_isShared: IsShared) => {};
-  const result = new Promise<IsShared>((resolve) => (finish = resolve));
+  const { promise, resolve } = deferred<IsShared>();
   const settler = createEventSettler({
     name: 'idp',
     take: (token) => {
       taken.push(token);
-      return result;
+      return promise;
     },
   });
   const settled = settler.settle([
@@ -241,29 +231,25 @@ test('applies all events of a poll before it waits until the shared cache has th
     ['2', 'bob'],
   ]);
   assert.deepEqual(taken, ['alice', 'bob']);
-  finish(() => true);
+  resolve(() => true);
   assert.equal(await settled, true);
   assert.deepEqual(settler.results(), { ack: ['1', '2'] });
 });
 
 test('settles each event by its own result, whichever is known first', async () => {
-  let finish = (_isShared: IsShared) => {};
-  const slow = new Promise<IsShared>((resolve) => (finish = resolve));
+  const slow = deferred<IsShared>();
   const results: Readonly<Record<string, () => Promise<IsShared>>> = {
-    slow: () => slow,
+    slow: () => slow.promise,
     held: async () => () => false,
     invalid: async () => {
       throw new InvalidSignal('invalid_audience', 'not for cambist');
     },
     keyless: async () => {
-      finish(() => true);
+      slow.resolve(() => true);
       throw new CambistError('ERR_STS_UNAVAILABLE', 'no keys');
     },
   };
-  const settler = createEventSettler({
-    name: 'idp',
-    take: async (token) => (results[token] as () => Promise<IsShared>)(),
-  });
+  const settler = createEventSettler({ name: 'idp', take: async (token) => results[token]?.() ?? assert.fail() });
   const sets = Object.keys(results).map((name) => [name, name] as const);
   await assert.rejects(settler.settle(sets), (error) => error instanceof TransmitterError && error.problem === 'keys');
   assert.equal(settler.held, 1);

@@ -9,6 +9,7 @@ import { toSubject } from '../../../src/tokens/subject.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { createMemoryStore, type MemoryStore } from '../../harness/memory-store.ts';
 import { startReplica } from '../shared-cache/replica.ts';
+import { jwtOf } from '../tokens/sample.ts';
 
 export const ISSUER = 'https://idp.example.com';
 const DAY = 24 * 3_600_000;
@@ -73,9 +74,7 @@ export async function start(
 }
 
 export function tokenOf(sub: string) {
-  const claims = { iss: ISSUER, sub, iat: Math.floor(Date.now() / 1000) - 60 };
-  const parts = [{ alg: 'ES256' }, claims].map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'));
-  return toSubject(`${parts.join('.')}.c2ln`);
+  return toSubject(jwtOf({ iss: ISSUER, sub, iat: Math.floor(Date.now() / 1000) - 60 }));
 }
 
 export const ready = ({ link }: { link: { readonly isComplete: boolean } }) =>

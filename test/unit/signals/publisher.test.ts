@@ -82,15 +82,6 @@ test('each caller learns whether the store has its own revocations, and a failed
   assert.equal(batches(), 3);
 });
 
-test('writes what is added as soon as a caller has settled', async () => {
-  const { publisher } = startPublisher();
-  for (const name of ['alice', 'bob', 'carol']) {
-    publisher.publish(entry(name));
-    assert.ok((await publisher.settled())());
-  }
-  assert.equal(publisher.unshared, 0);
-});
-
 test('a caller waits five seconds at most', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   let finish = (_result: readonly 'kept'[]) => {};
