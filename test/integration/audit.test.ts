@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { createHmac, randomBytes } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { readRecords, recordsOf } from '../harness/audit-records.ts';
@@ -8,7 +7,7 @@ import { eventually } from '../harness/eventually.ts';
 import { type GatewayOptions, startGateway } from '../harness/gateway.ts';
 import { call } from '../harness/http-call.ts';
 import { recordSecret } from '../harness/leaks.ts';
-import { temporaryFolder } from '../harness/lifetime.ts';
+import { temporaryFolder, writerInto } from '../harness/lifetime.ts';
 
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
 const TOOL_CALL = {
@@ -23,10 +22,21 @@ async function startAudited(t: TestContext, audit: Record<string, unknown> = {},
   const file = join(temporaryFolder(t), 'audit.jsonl');
   const gateway = await startGateway(t, { ...options, top: { audit: { to: { file }, ...audit }, ...options.top } });
   const requests = async (count = 1) => {
-    await eventually(`${count} requests are requests`, () => recordsOf('request', readRecords(file)).length >= count);
+    await eventually(`${count} requests are recorded`, () => recordsOf('request', readRecords(file)).length >= count);
     return recordsOf('request', readRecords(file));
   };
-  return { ...gateway, file, requests };
+  /** Sends a message with a token. */
+  const send = (authorization = gateway.authorization, message: unknown = {}, headers: Record<string, string> = {}) =>
+    call(`${gateway.app.url}/github`, { headers: { authorization, ...headers }, body: JSON.stringify(message) });
+  /** The same with the token of a caller. @returns the record of the only request */
+  const recordedFor = async (subject: string) => {
+    const response = await send(
+      `Bearer ${await gateway.authorizationServer.mint({ subject, claims: { azp: 'agent' } })}`,
+    );
+    assert.equal(response.status, 200, response.text);
+    return first(await requests());
+  };
+  return { ...gateway, file, requests, send, recordedFor };
 }
 
 function first<T>([item]: readonly T[]): T {
@@ -38,18 +48,12 @@ function exchangeIn(file: string) {
   return first(recordsOf('exchange', readRecords(file)));
 }
 
-test('records a request and its exchange with the same request id and trace id', async (t) => {
-  const { app, authorizationServer, file, requests } = await startAudited(t);
-  const token = await authorizationServer.mint({ subject: 'alice', claims: { azp: 'agent' } });
+test('records a request and its exchange with the same request id and trace id, and not in the log', async (t) => {
+  const { app, authorizationServer, file, send, requests } = await startAudited(t);
   authorizationServer.behaviour = { kind: 'issue', claims: { jti: 'j-1', scope: 'read', azp: 'cambist' } };
-  const headers = {
-    authorization: `Bearer ${token}`,
-    'x-request-id': 'r-1',
-    traceparent: `00-${TRACE_ID}-b7ad6b7169203331-01`,
-    'mcp-protocol-version': '2025-11-25',
-  };
-  const response = await call(`${app.url}/github`, { headers, body: JSON.stringify(TOOL_CALL) });
-  assert.equal(response.status, 200);
+  const traceparent = `00-${TRACE_ID}-b7ad6b7169203331-01`;
+  const headers = { 'x-request-id': 'r-1', traceparent, 'mcp-protocol-version': '2025-11-25' };
+  assert.equal((await send(undefined, TOOL_CALL, headers)).status, 200);
   const request = first(await requests());
   const exchange = exchangeIn(file);
   for (const record of [request, exchange]) {
@@ -67,24 +71,22 @@ test('records a request and its exchange with the same request id and trace id',
   assert.deepEqual([issued?.authorization_server, issued?.jti, issued?.scope], ['local', 'j-1', 'read']);
   assert.equal(typeof issued?.exp, 'number');
   assert.deepEqual([exchange.token?.aud, exchange.requested.resource], [issued?.aud, issued?.aud]);
+  assert.ok(!app.logText().includes('"kind":"audit"'));
 });
 
 test("takes the issued token's claims as verified where the caller's token is not verified", async (t) => {
-  const { app, authorizationServer, requests } = await startAudited(t);
-  const token = await authorizationServer.mint({ subject: 'mallory', claims: { azp: 'agent' } });
+  const { authorizationServer, recordedFor } = await startAudited(t);
   authorizationServer.behaviour = { kind: 'issue', subject: 'alice' };
-  await call(`${app.url}/github`, { headers: { authorization: `Bearer ${token}` }, body: '{}' });
-  const request = first(await requests());
-  const { subject, caller } = request;
+  const { subject, caller } = await recordedFor('mallory');
   assert.deepEqual([subject?.verified, subject?.from, subject?.claims.sub], [true, 'issued_token', 'alice']);
   assert.deepEqual([caller?.verified, caller?.from, caller?.claims.sub], [false, 'caller_token', 'mallory']);
   assert.equal(caller?.claims.azp, 'agent');
 });
 
 test("marks the caller's claims as unverified when the exchange is refused", async (t) => {
-  const { app, authorizationServer, authorization, file, requests } = await startAudited(t);
+  const { authorizationServer, send, file, requests } = await startAudited(t);
   authorizationServer.behaviour = { kind: 'response', status: 400, body: { error: 'invalid_target' } };
-  assert.equal((await call(`${app.url}/github`, { headers: { authorization }, body: '{}' })).status, 403);
+  assert.equal((await send()).status, 403);
   const request = first(await requests());
   const exchange = exchangeIn(file);
   assert.deepEqual([request.decision, request.error, request.token], ['refused', 'ERR_EXCHANGE_REFUSED', undefined]);
@@ -93,63 +95,48 @@ test("marks the caller's claims as unverified when the exchange is refused", asy
 });
 
 test("takes the caller's claims as verified on a route that verifies them", async (t) => {
-  const gateway = await startAudited(t, {}, {});
-  const { app, authorizationServer, config, requests } = gateway;
+  const { app, authorizationServer, config, recordedFor } = await startAudited(t);
   const verify = { issuer: authorizationServer.issuer, audience: 'any' };
   app.reloadTo({ ...config, routes: [{ ...config.routes[0], subject_token: { verify } }] });
-  const token = await authorizationServer.mint({ subject: 'alice', claims: { azp: 'agent' } });
   authorizationServer.behaviour = { kind: 'issue', subject: 'pairwise-1' };
-  const response = await call(`${app.url}/github`, { headers: { authorization: `Bearer ${token}` }, body: '{}' });
-  assert.equal(response.status, 200, response.text);
-  const request = first(await requests());
-  const { subject } = request;
+  const { subject, caller } = await recordedFor('alice');
   assert.deepEqual([subject?.verified, subject?.from, subject?.claims.sub], [true, 'caller_token', 'alice']);
-  assert.equal(request.caller, undefined);
+  assert.equal(caller, undefined);
 });
 
 test('records the caller of a route that forwards its token as unverified', async (t) => {
-  const { app, authorizationServer, requests } = await startAudited(t, {}, { route: { credential: 'passthrough' } });
-  const token = await authorizationServer.mint({ subject: 'alice' });
-  for (const authorization of [`Bearer ${token}`, 'Bearer opaque-credential']) {
-    await call(`${app.url}/github`, { headers: { authorization }, body: '{}' });
-  }
-  const [request, opaque] = await requests(2);
-  assert.deepEqual([request?.subject?.verified, request?.subject?.from], [false, 'caller_token']);
-  assert.equal(request?.subject?.claims.sub, 'alice');
-  assert.equal(opaque?.subject, undefined);
+  const { recordedFor, send, requests } = await startAudited(t, {}, { route: { credential: 'passthrough' } });
+  const { subject } = await recordedFor('alice');
+  assert.deepEqual([subject?.verified, subject?.from, subject?.claims.sub], [false, 'caller_token', 'alice']);
+  await send('Bearer opaque-credential');
+  assert.equal((await requests(2))[1]?.subject, undefined);
 });
 
 test('records the audience of an issued token that is refused for it', async (t) => {
-  const { app, authorizationServer, authorization, file, requests } = await startAudited(t);
+  const { authorizationServer, send, file, requests } = await startAudited(t);
   authorizationServer.behaviour = { kind: 'issue', audience: ['other', 'and-another'] };
-  assert.equal((await call(`${app.url}/github`, { headers: { authorization }, body: '{}' })).status, 502);
+  assert.equal((await send()).status, 502);
   await requests();
   const { error, token } = exchangeIn(file);
   assert.deepEqual([error, token], ['ERR_ISSUED_TOKEN_AUDIENCE', { aud: ['other', 'and-another'] }]);
 });
 
 test('nests the chain of actors as RFC 8693 does, the current actor outermost', async (t) => {
-  const { app, authorizationServer, authorization, requests } = await startAudited(t);
+  const { authorizationServer, recordedFor } = await startAudited(t);
   const act = { iss: 'https://idp', sub: 'agent-2', act: { sub: 'agent-1', email: 'a@example.com' } };
   authorizationServer.behaviour = { kind: 'issue', claims: { act } };
-  await call(`${app.url}/github`, { headers: { authorization }, body: '{}' });
-  const request = first(await requests());
+  const request = await recordedFor('alice');
   const shown = { iss: 'https://idp', sub: 'agent-2', act: { sub: 'agent-1' } };
   assert.deepEqual(request.token?.act, shown);
   assert.deepEqual(request.actor, { verified: true, from: 'issued_token', claims: shown });
 });
 
 test('records pseudonyms that the key reproduces, also within act', async (t) => {
-  const folder = temporaryFolder(t);
   const key = randomBytes(32).toString('hex');
-  writeFileSync(join(folder, 'key'), `${key}\n`);
-  const { app, authorizationServer, authorization, file, requests } = await startAudited(t, {
-    pseudonymize: { key: { file: join(folder, 'key') } },
-  });
+  const pseudonymize = { key: writerInto(temporaryFolder(t))('key', `${key}\n`) };
+  const { authorizationServer, recordedFor, file } = await startAudited(t, { pseudonymize });
   authorizationServer.behaviour = { kind: 'issue', subject: 'alice', claims: { act: { sub: 'agent' } } };
-  await call(`${app.url}/github`, { headers: { authorization }, body: '{}' });
-  const request = first(await requests());
-  const { claims } = request.subject ?? {};
+  const { claims } = (await recordedFor('alice')).subject ?? {};
   const pseudonym = (value: string) => `hmac:${createHmac('sha256', key).update(value).digest('base64url')}`;
   assert.equal(claims?.sub, pseudonym('alice'));
   assert.deepEqual(claims?.act, { sub: pseudonym('agent') });
@@ -157,9 +144,8 @@ test('records pseudonyms that the key reproduces, also within act', async (t) =>
 });
 
 test('never records tokens, arguments, results, queries or the session id', async (t) => {
-  const { app, authorizationServer, subjectToken, file, requests } = await startAudited(t, {
-    claims: ['iss', 'sub', 'act', 'id_token', 'realm_access'],
-  });
+  const claims = ['iss', 'sub', 'act', 'id_token', 'realm_access'];
+  const { app, authorizationServer, subjectToken, file, requests } = await startAudited(t, { claims });
   const inner = await authorizationServer.mint();
   authorizationServer.behaviour = { kind: 'issue', claims: { id_token: inner, realm_access: { roles: ['salary'] } } };
   const headers = { authorization: `Bearer ${subjectToken}`, 'mcp-session-id': 'session-7f3a' };
@@ -174,44 +160,34 @@ test('never records tokens, arguments, results, queries or the session id', asyn
   for (const secret of issued) recordSecret(secret);
 });
 
-test('names the body where the headers name another tool', async (t) => {
-  const { app, authorization, requests } = await startAudited(t);
-  const headers = { authorization, 'mcp-method': 'tools/call', 'mcp-name': 'harmless' };
-  await call(`${app.url}/github`, { headers, body: JSON.stringify(TOOL_CALL) });
-  const request = first(await requests());
-  assert.deepEqual(request.mcp, { from: 'body', method: 'tools/call', name: 'search', disagrees: true });
-});
-
 test('names the tool of a chunked body, and of each message of a batch', async (t) => {
-  const { app, authorization, requests } = await startAudited(t);
-  const headers = { authorization, 'transfer-encoding': 'chunked' };
-  await call(`${app.url}/github`, { headers, body: JSON.stringify(TOOL_CALL) });
-  await call(`${app.url}/github`, { headers, body: JSON.stringify([TOOL_CALL, { jsonrpc: '2.0', method: 'ping' }]) });
-  const [chunked, batch] = await requests(2);
-  assert.deepEqual(chunked?.mcp, { from: 'body', method: 'tools/call', name: 'search' });
-  assert.deepEqual(batch?.mcp, {
-    from: 'body',
-    batch: [{ method: 'tools/call', name: 'search' }, { method: 'ping' }],
-  });
+  const { send, requests } = await startAudited(t);
+  const chunked = { 'transfer-encoding': 'chunked' };
+  await send(undefined, TOOL_CALL, chunked);
+  await send(undefined, [TOOL_CALL, { jsonrpc: '2.0', method: 'ping' }], chunked);
+  const call = { method: 'tools/call', name: 'search' };
+  assert.deepEqual(
+    (await requests(2)).map(({ mcp }) => mcp),
+    [
+      { from: 'body', ...call },
+      { from: 'body', batch: [call, { method: 'ping' }] },
+    ],
+  );
 });
 
 test('names the tool of the headers where the body is too large to be kept', async (t) => {
-  const { app, authorization, requests } = await startAudited(t);
-  const large = JSON.stringify({ ...TOOL_CALL, padding: 'x'.repeat(70_000) });
-  await call(`${app.url}/github`, { headers: { authorization }, body: large });
-  const announced = { authorization, 'mcp-method': 'tools/call', 'mcp-name': '=?base64?c8O2ZWs=?=' };
-  await call(`${app.url}/github`, { headers: announced, body: large });
+  const { send, requests } = await startAudited(t);
+  const large = { ...TOOL_CALL, padding: 'x'.repeat(70_000) };
+  await send(undefined, large);
+  await send(undefined, large, { 'mcp-method': 'tools/call', 'mcp-name': '=?base64?c8O2ZWs=?=' });
   const [unread, header] = await requests(2);
   assert.deepEqual(unread?.mcp, { from: 'unread' });
   assert.deepEqual(header?.mcp, { from: 'header', method: 'tools/call', name: 'söek' });
 });
 
 test('names no tool if audit.tools is false', async (t) => {
-  const { app, authorization, requests } = await startAudited(t, { tools: false });
-  await call(`${app.url}/github`, {
-    headers: { authorization, 'mcp-name': 'search' },
-    body: JSON.stringify(TOOL_CALL),
-  });
+  const { send, requests } = await startAudited(t, { tools: false });
+  await send(undefined, TOOL_CALL, { 'mcp-name': 'search' });
   assert.equal(first(await requests()).mcp, undefined);
 });
 
@@ -224,21 +200,11 @@ test('records a request without a route and one without a token', async (t) => {
   assert.deepEqual([missing?.error, missing?.decision, missing?.status], ['ERR_SUBJECT_TOKEN_MISSING', 'refused', 401]);
 });
 
-test('writes no audit record to the log', async (t) => {
-  const { app, authorization, requests } = await startAudited(t);
-  await call(`${app.url}/github`, { headers: { authorization }, body: '{}' });
-  await requests();
-  assert.ok(!app.logText().includes('"kind":"audit"'));
-});
-
 test('records an exchange that the shutdown ends', async (t) => {
-  const { app, authorizationServer, authorization, file } = await startAudited(
-    t,
-    {},
-    { top: { limits: { shutdown_grace: '10ms' } } },
-  );
+  const options = { top: { limits: { shutdown_grace: '10ms' } } };
+  const { app, authorizationServer, send, file } = await startAudited(t, {}, options);
   authorizationServer.behaviour = { kind: 'issue', until: new Promise(() => {}) };
-  const request = call(`${app.url}/github`, { headers: { authorization } }).catch(() => {});
+  const request = send().catch(() => {});
   await eventually('the server has the request', () => authorizationServer.requests.length === 1);
   await app.stop();
   await request;

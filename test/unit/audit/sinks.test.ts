@@ -14,27 +14,29 @@ import { startOtlpReceiver } from '../../harness/otlp-receiver.ts';
 
 const lines = (text: string): Buffer => Buffer.from(`${text}\n`);
 
-test('appends to a file', async (t) => {
+/** A destination that is a file. */
+function startSink(t: TestContext) {
   const path = join(temporaryFolder(t), 'audit.jsonl');
-  appendFileSync(path, 'before\n');
   const sink = createFileSink(path);
   t.after(() => sink.close());
+  return { path, sink };
+}
+
+test('appends to a file', async (t) => {
+  const { path, sink } = startSink(t);
+  appendFileSync(path, 'before\n');
   assert.equal(await sink.send(lines('after')), 6);
   assert.equal(readFileSync(path, 'utf8'), 'before\nafter\n');
 });
 
-test('creates a file without permissions for others', async (t) => {
-  const path = join(temporaryFolder(t), 'audit.jsonl');
-  const sink = createFileSink(path);
-  t.after(() => sink.close());
+test('creates a file without permissions for others', (t) => {
+  const { path, sink } = startSink(t);
   sink.open();
   assert.equal(statSync(path).mode & 0o027, 0);
 });
 
 test('continues in the new file after a rotation and a call to reopen', async (t) => {
-  const path = join(temporaryFolder(t), 'audit.jsonl');
-  const sink = createFileSink(path);
-  t.after(() => sink.close());
+  const { path, sink } = startSink(t);
   await sink.send(lines('one'));
   renameSync(path, `${path}.1`);
   await sink.send(lines('two'));
@@ -45,9 +47,7 @@ test('continues in the new file after a rotation and a call to reopen', async (t
 });
 
 test('notices a rotated file without a signal', async (t) => {
-  const path = join(temporaryFolder(t), 'audit.jsonl');
-  const sink = createFileSink(path);
-  t.after(() => sink.close());
+  const { path, sink } = startSink(t);
   await sink.send(lines('one'));
   renameSync(path, `${path}.1`);
   await eventually('the new file has a record', async () => {
@@ -58,9 +58,7 @@ test('notices a rotated file without a signal', async (t) => {
 });
 
 test('continues at the end of a truncated file', async (t) => {
-  const path = join(temporaryFolder(t), 'audit.jsonl');
-  const sink = createFileSink(path);
-  t.after(() => sink.close());
+  const { path, sink } = startSink(t);
   await sink.send(lines('one'));
   truncateSync(path);
   await sink.send(lines('two'));
@@ -70,9 +68,7 @@ test('continues at the end of a truncated file', async (t) => {
 /** The first writes take this many bytes, as onto a disk that has little room. */
 function writeInPart(t: TestContext, ...sizes: number[]): void {
   const { writeSync } = fs;
-  const partly = (fd: number, bytes: Buffer): number => {
-    return writeSync(fd, bytes.subarray(0, sizes.shift()));
-  };
+  const partly = (fd: number, bytes: Buffer): number => writeSync(fd, bytes.subarray(0, sizes.shift()));
   const mocked = t.mock.method(fs, 'writeSync', partly as typeof fs.writeSync);
   syncBuiltinESMExports();
   t.after(() => {
@@ -82,9 +78,7 @@ function writeInPart(t: TestContext, ...sizes: number[]): void {
 }
 
 test('leaves only whole records on a disk that has room for a part of the next one', async (t) => {
-  const path = join(temporaryFolder(t), 'audit.jsonl');
-  const sink = createFileSink(path);
-  t.after(() => sink.close());
+  const { path, sink } = startSink(t);
   writeInPart(t, 9, 3);
   const records = Buffer.from('one\nhalf-written\n');
   assert.equal(await sink.send(records), 4);
@@ -136,8 +130,8 @@ test('sends each line as one log record, with its event, and reports all bytes a
   const receiver = await startOtlpReceiver(t);
   const sink = sinkFor(t, receiver.url);
   const records = [RECORD, { ...RECORD, event: 'exchange' }].map((record) => JSON.stringify(record));
-  const lines = Buffer.from(`${records.join('\n')}\n`);
-  assert.equal(await sink.send(lines), lines.length);
+  const sent = lines(records.join('\n'));
+  assert.equal(await sink.send(sent), sent.length);
   assert.deepEqual(
     receiver.logs.map(({ event, body }) => [event, body]),
     [
@@ -156,17 +150,17 @@ test('rejects records that the collector refuses, and takes them later', async (
   });
   t.after(server.close);
   const sink = sinkFor(t, server.url);
-  const lines = Buffer.from(`${JSON.stringify(RECORD)}\n`);
-  await assert.rejects(Promise.resolve(sink.send(lines)));
+  const record = lines(JSON.stringify(RECORD));
+  await assert.rejects(Promise.resolve(sink.send(record)));
   status = 200;
-  assert.equal(await sink.send(lines), lines.length);
+  assert.equal(await sink.send(record), record.length);
 });
 
 test('closes while a collector is silent', async (t) => {
   const server = await startHttpServer(() => {});
   t.after(server.close);
   const sink = sinkFor(t, server.url);
-  const sent = Promise.resolve(sink.send(Buffer.from(`${JSON.stringify(RECORD)}\n`))).catch(() => 'failed');
+  const sent = Promise.resolve(sink.send(lines(JSON.stringify(RECORD)))).catch(() => 'failed');
   await sink.close();
   assert.equal(await sent, 'failed');
 });
