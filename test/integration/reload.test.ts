@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { Agent } from 'node:http';
 import { type TestContext, test } from 'node:test';
 import type { StatusReport } from '../../src/admin/status-report.ts';
 import { startTestApp } from '../harness/app.ts';
@@ -158,19 +157,6 @@ test('serves the next request of a client whose response began before the shutdo
   client.send(get('/plain'));
   assert.match(await soon('the last response', client.until('ok')), /200 OK[\s\S]*200 OK[\s\S]*connection: close/i);
   await soon('the connection is closed', client.closed());
-  await soon('the proxy has stopped', stopped);
-});
-
-test('serves the last request of a kept-alive connection on shutdown, and stops when no connection is left', async (t) => {
-  const { app } = await startPlainGateway(t, { handler: (_received, response) => sendResponse(response, 200, 'ok') });
-  const agent = new Agent({ keepAlive: true });
-  t.after(() => agent.destroy());
-  const kept = () => Object.values(agent.freeSockets).flat().length;
-  assert.equal((await call(`${app.url}/plain`, { agent })).status, 200);
-  await eventually('the client keeps its connection', () => kept() === 1);
-  const stopped = app.stop();
-  const last = await call(`${app.url}/plain`, { agent });
-  assert.deepEqual([last.status, last.headers.connection], [200, 'close']);
   await soon('the proxy has stopped', stopped);
 });
 

@@ -11,6 +11,7 @@ import { AS_DATA_PLANE } from '../harness/gateway.ts';
 import { assertProblem, call, connectRaw, problemOf } from '../harness/http-call.ts';
 import { connectIntercepted, openTunnel, secured } from '../harness/intercepted.ts';
 import { startTeamGateway, TEAM_HOST, type TeamGateway, teamFile } from '../harness/team-gateway.ts';
+import { words } from '../harness/words.ts';
 
 /** A response, in whichever form the client gets it. */
 interface Seen {
@@ -35,11 +36,11 @@ function seenIn(response: string): Seen {
 }
 
 /** A request whose response closes the connection. */
-const requestOf = ({ authorization }: TeamGateway, target = PATH, host = 'localhost', more = '') =>
-  `GET ${target} HTTP/1.1\r\nHost: ${host}\r\nAuthorization: ${authorization}\r\n${more || 'Connection: close\r\n'}\r\n`;
+const requestOf = ({ authorization }: TeamGateway, target = PATH, host = 'localhost', more = 'Connection: close\r\n') =>
+  `GET ${target} HTTP/1.1\r\nHost: ${host}\r\nAuthorization: ${authorization}\r\n${more}\r\n`;
 
-async function sendRaw({ app }: TeamGateway, request: string): Promise<Seen> {
-  const connection = await connectRaw(app.url);
+async function sendRaw(url: string | undefined, request: string): Promise<Seen> {
+  const connection = await connectRaw(url ?? assert.fail());
   connection.send(request);
   if (request.includes('Upgrade')) {
     await connection.until('\r\n\r\n');
@@ -64,16 +65,8 @@ async function processed({ app, authorization }: TeamGateway, t: TestContext, me
 async function checked({ app, authorization }: TeamGateway, t: TestContext, route: string): Promise<Seen> {
   const { check } = startCheckClient(t, app.decisionsByGrpc ?? '');
   const headers = [['authorization', authorization]] as const;
-  const {
-    isAllowed,
-    status = 200,
-    body,
-  } = await check({
-    path: PATH,
-    host: 'localhost',
-    headers,
-    context: [['route', route]],
-  });
+  const context = [['route', route]] as const;
+  const { isAllowed, status = 200, body } = await check({ path: PATH, host: 'localhost', headers, context });
   assert.equal(isAllowed, status === 200);
   return { status, text: body };
 }
@@ -86,10 +79,13 @@ const askBy = (path: string, headers: Record<string, string> = {}) =>
 const FORWARDED = { 'x-forwarded-method': 'GET', 'x-forwarded-uri': PATH, 'x-forwarded-host': 'localhost' };
 const ORIGINAL = { 'x-original-method': 'GET', 'x-original-uri': PATH, 'x-original-host': 'localhost' };
 
+const UPGRADE =
+  'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n';
+
 const BY_MATCH: readonly WayIn[] = [
   ['GET', ({ send }) => send(PATH)],
-  ['absolute-form', (gateway) => sendRaw(gateway, requestOf(gateway, `http://localhost${PATH}`, 'other.test'))],
-  ['another spelling of the host', (gateway) => sendRaw(gateway, requestOf(gateway, PATH, 'LOCALHOST.:8180'))],
+  ['absolute-form', (to) => sendRaw(to.app.url, requestOf(to, `http://localhost${PATH}`, 'other.test'))],
+  ['another spelling of the host', (to) => sendRaw(to.app.url, requestOf(to, PATH, 'LOCALHOST.:8180'))],
   [
     'plain HTTP in a CONNECT',
     async (gateway) => {
@@ -117,22 +113,8 @@ const BY_MATCH: readonly WayIn[] = [
       return seenIn(await tls.closed());
     },
   ],
-  [
-    'redirected HTTP',
-    async (gateway) => {
-      const connection = await connectRaw(gateway.app.intercepting[0] ?? assert.fail());
-      connection.send(requestOf(gateway, PATH, TEAM_HOST));
-      return seenIn(await connection.closed());
-    },
-  ],
-  [
-    'a WebSocket handshake',
-    (gateway) => {
-      const more =
-        'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n';
-      return sendRaw(gateway, requestOf(gateway, PATH, 'localhost', more));
-    },
-  ],
+  ['redirected HTTP', (to) => sendRaw(to.app.intercepting[0], requestOf(to, PATH, TEAM_HOST))],
+  ['a WebSocket handshake', (to) => sendRaw(to.app.url, requestOf(to, PATH, 'localhost', UPGRADE))],
   ['a decision by ext-authz', askBy(`/ext-authz${PATH}`, { host: 'localhost' })],
   ['a decision by forward-auth', askBy('/forward-auth', FORWARDED)],
   ['a decision by gRPC', (gateway, t) => checked(gateway, t, 'ignored')],
@@ -197,66 +179,49 @@ test('refuses a message, a HEAD, and an auth-request into a closed region in the
   assertNothingSent(gateway);
 });
 
-/** Requests in the region of a team, in every spelling that reaches a parser. None has a route of the team. */
-const SPELLINGS: readonly [target: string, host: string][] = [
-  ['/billing', 'localhost'],
-  ['/billing/', 'localhost'],
-  ['/billing?x', 'localhost'],
-  ['/billing/../billing', 'localhost'],
-  ['/x/..;/billing', 'localhost'],
-  ['/x/%2e%2e/billing', 'localhost'],
-  ['/./billing', 'localhost'],
-  ['/billing%2Fx', 'localhost'],
-  ['/%2Fbilling', 'localhost'],
-  ['/x%5c..%5cbilling', 'localhost'],
-  ['/b%69lling', 'localhost'],
-  ['/billing%00', 'localhost'],
-  ['/billing%20', 'localhost'],
-  ['/billing;a=b', 'localhost'],
-  ['//billing', 'localhost'],
-  ['/billing//x', 'localhost'],
-  ['/%c0%ae%c0%ae/billing', 'localhost'],
-  ['/billing', 'LOCALHOST'],
-  ['/billing', 'localhost.'],
-  ['/billing', 'localhost:65535'],
-  ['/billing', 'localhost.:1'],
-  ['http://localhost/billing', 'other.test'],
-  ['HTTP://LOCALHOST:80/billing', 'other.test'],
-  ['https://localhost/billing', 'other.test'],
-  ['http://localhost./billing', 'other.test'],
-  ['/.well-known/oauth-protected-resource/billing', 'localhost'],
-  ['/.well-known/oauth-protected-resource/%62illing', 'localhost'],
-  ['/.well-known/oauth-protected-resource//billing', 'localhost'],
-  ['/.well-known/%6fauth-protected-resource/billing', 'localhost'],
-  ['http://localhost/.well-known/oauth-protected-resource/billing', 'other.test'],
-  ['/', 'support.example.com'],
-  ['/anything', 'SUPPORT.EXAMPLE.COM.:443'],
-  ['/.well-known/oauth-protected-resource', 'support.example.com'],
-];
+/** Requests in regions of teams, by their host, in every spelling that reaches a parser. None has a route of the team. */
+const SPELLINGS: Readonly<Record<string, string[]>> = {
+  localhost: words(`
+    /billing /billing/ /billing?x /billing/../billing /x/..;/billing /x/%2e%2e/billing /./billing /billing%2Fx
+    /%2Fbilling /x%5c..%5cbilling /b%69lling /billing%00 /billing%20 /billing;a=b //billing /billing//x
+    /%c0%ae%c0%ae/billing /.well-known/oauth-protected-resource/billing
+    /.well-known/oauth-protected-resource/%62illing /.well-known/oauth-protected-resource//billing
+    /.well-known/%6fauth-protected-resource/billing
+  `),
+  LOCALHOST: ['/billing'],
+  'localhost.': ['/billing'],
+  'localhost:65535': ['/billing'],
+  'localhost.:1': ['/billing'],
+  'other.test': words(`
+    http://localhost/billing HTTP://LOCALHOST:80/billing https://localhost/billing http://localhost./billing
+    http://localhost/.well-known/oauth-protected-resource/billing
+  `),
+  'support.example.com': ['/', '/.well-known/oauth-protected-resource'],
+  'SUPPORT.EXAMPLE.COM.:443': ['/anything'],
+};
+const SPELLED = Object.entries(SPELLINGS).flatMap(([host, targets]) => targets.map((target) => ({ host, target })));
 
 test('gives no spelling of a request in a region to a route of the main file', async (t) => {
-  const gateway = await startTeamGateway(t);
-  const { write, apply } = gateway;
-  await write('billing', teamFile(gateway));
-  await write('support', 'routes: []');
-  await apply();
-  for (const [target, host] of SPELLINGS) {
-    const { status, text } = await sendRaw(gateway, requestOf(gateway, target, host));
+  const [byMatch, byName] = [await startTeamGateway(t), await startTeamGateway(t, 'name')];
+  for (const gateway of [byMatch, byName]) {
+    await gateway.write('billing', teamFile(gateway));
+    await gateway.write('support', 'routes: []');
+    await gateway.apply();
+  }
+  for (const { target, host } of SPELLED) {
+    const { status, text } = await sendRaw(byMatch.app.url, requestOf(byMatch, target, host));
     assert.equal(status, 403, `${target} ${host} ${text}`);
   }
-  assertNothingSent(gateway);
-  const byName = await startTeamGateway(t, 'name');
-  await byName.write('support', 'routes: []');
-  await byName.write('billing', teamFile(byName));
-  await byName.apply();
-  for (const [target, host] of SPELLINGS.filter(([path]) => path.startsWith('/'))) {
-    const asked = { ...AS_DATA_PLANE, authorization: byName.authorization };
-    const lines = Object.entries(asked).map((line) => `${line.join(': ')}\r\n`);
-    const connection = await connectRaw(byName.app.decisions ?? assert.fail());
-    connection.send(
-      `GET /ext-authz/github${target} HTTP/1.1\r\nHost: ${host}\r\n${lines.join('')}Connection: close\r\n\r\n`,
+  assertNothingSent(byMatch);
+  const asDataPlane = Object.entries(AS_DATA_PLANE).map((line) => `${line.join(': ')}\r\n`);
+  for (const { target, host } of SPELLED.filter(({ host }) => host !== 'other.test')) {
+    const request = requestOf(
+      byName,
+      `/ext-authz/github${target}`,
+      host,
+      `${asDataPlane.join('')}Connection: close\r\n`,
     );
-    const { status, text } = seenIn(await connection.closed());
+    const { status, text } = await sendRaw(byName.app.decisions, request);
     assert.equal(status, 403, `by name: ${target} ${host} ${text}`);
   }
   assert.deepEqual(byName.authorizationServer.requests, []);
