@@ -66,8 +66,9 @@ test('loses no request of busy kept-alive connections on shutdown', async (t) =>
   assert.deepEqual(await setup.cambist.exit, { code: 0, signal: null });
 });
 
-test('logs one line with the addresses and routes, and only JSON lines', async (t) => {
+test('logs one line with the addresses and routes, and only JSON lines, and SIGUSR1 opens no debugger', async (t) => {
   const setup = await startFakeSetup(t);
+  setup.cambist.signal('SIGUSR1');
   await setup.call({ headers: await setup.bearer() });
   setup.cambist.signal('SIGTERM');
   await setup.cambist.exit;
@@ -88,45 +89,34 @@ test('logs one line with the addresses and routes, and only JSON lines', async (
   assert.equal(setup.cambist.stderr(), '');
 });
 
-test('SIGUSR1 opens no debugger', async (t) => {
+test('on SIGTERM, is not ready, finishes the request and the stream in flight, and exits with 0', async (t) => {
+  const { promise: held, resolve: release } = deferred<void>();
   const setup = await startFakeSetup(t);
-  setup.cambist.signal('SIGUSR1');
-  assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200);
+  const stream = eventStream();
+  setup.upstream.handler = stream.handler;
+  const events = await setup.open({ method: 'GET', headers: await setup.bearer() });
+  setup.upstream.handler = async (request, response) => {
+    await held;
+    await respond(200, 'late but whole')(request, response);
+  };
+  const pending = setup.call({ headers: await setup.bearer() });
+  await eventually('both have reached the upstream', () => setup.upstream.requests.length === 2);
   setup.cambist.signal('SIGTERM');
-  await setup.cambist.exit;
-  assert.equal(setup.cambist.stderr(), '');
+  const { grace_ms } = await setup.cambist.waitForLog(({ msg }) => msg === SHUTTING_DOWN);
+  assert.equal(grace_ms, 25_000);
+  await setup.cambist.waitForLog(({ msg }) => msg === DRAINING);
+  assert.equal((await setup.call({ headers: await setup.bearer() })).status, 503);
+  const health = ['/readyz', '/livez'].map(async (path) => (await fetch(`${setup.cambist.adminUrl}${path}`)).status);
+  assert.deepEqual(await Promise.all(health), [503, 200]);
+  release();
+  assert.equal((await pending).text, 'late but whole');
+  stream.emit('still here');
+  stream.end();
+  assert.equal(await text(events), 'data: still here\n\n');
+  assert.deepEqual(await setup.cambist.exit, { code: 0, signal: null });
+  assert.equal(setup.cambist.logs().at(-1)?.msg, 'cambist has stopped');
+  await assert.rejects(setup.call(), { code: 'ECONNREFUSED' });
 });
-
-for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-  test(`on ${signal}, is not ready, finishes the request and the stream in flight, and exits with 0`, async (t) => {
-    const { promise: held, resolve: release } = deferred<void>();
-    const setup = await startFakeSetup(t);
-    const stream = eventStream();
-    setup.upstream.handler = stream.handler;
-    const events = await setup.open({ method: 'GET', headers: await setup.bearer() });
-    setup.upstream.handler = async (request, response) => {
-      await held;
-      await respond(200, 'late but whole')(request, response);
-    };
-    const pending = setup.call({ headers: await setup.bearer() });
-    await eventually('both have reached the upstream', () => setup.upstream.requests.length === 2);
-    setup.cambist.signal(signal);
-    const { grace_ms } = await setup.cambist.waitForLog(({ msg }) => msg === SHUTTING_DOWN);
-    assert.equal(grace_ms, 25_000);
-    await setup.cambist.waitForLog(({ msg }) => msg === DRAINING);
-    assert.equal((await setup.call({ headers: await setup.bearer() })).status, 503);
-    const health = ['/readyz', '/livez'].map(async (path) => (await fetch(`${setup.cambist.adminUrl}${path}`)).status);
-    assert.deepEqual(await Promise.all(health), [503, 200]);
-    release();
-    assert.equal((await pending).text, 'late but whole');
-    stream.emit('still here');
-    stream.end();
-    assert.equal(await text(events), 'data: still here\n\n');
-    assert.deepEqual(await setup.cambist.exit, { code: 0, signal: null });
-    assert.equal(setup.cambist.logs().at(-1)?.msg, 'cambist has stopped');
-    await assert.rejects(setup.call(), { code: 'ECONNREFUSED' });
-  });
-}
 
 /** An open stream, and a request without a response. */
 async function startBusy(t: TestContext, grace: string) {

@@ -1,8 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type AgentClient, SDK_V1 } from '../harness/agent-client.ts';
-import { eventually } from '../harness/eventually.ts';
-import { WATCHED_URI } from '../harness/mcp-fixture/content.ts';
 import { type RouteName, startMcpSetup } from '../harness/mcp-setup.ts';
 
 const ROUTES: RouteName[] = ['github', 'docs'];
@@ -11,7 +9,7 @@ async function whoAmI(client: AgentClient): Promise<{ server: string; sub: strin
   return JSON.parse(await client.call('whoami'));
 }
 
-test('serves all features of an MCP client with one exchange for each backend', async (t) => {
+test('exchanges once for each backend of an MCP client, and shows its own token to none', async (t) => {
   const setup = await startMcpSetup(t);
   const token = await setup.subjectToken();
   for (const route of ROUTES) {
@@ -19,24 +17,12 @@ test('serves all features of an MCP client with one exchange for each backend', 
     const backend = setup.backends[route];
     assert.ok(client.sessionId());
     assert.ok((await client.listTools()).includes('whoami'));
-    assert.equal(await client.call('echo', { message: 'grüezi 🙂' }), 'grüezi 🙂');
     const { server, sub, aud } = await whoAmI(client);
     assert.deepEqual([server, sub, aud], [route, 'alice', backend.resource]);
-
-    const steps: number[] = [];
-    await client.call('test_tool_with_progress', {}, { onProgress: (step) => steps.push(step) });
-    assert.deepEqual(steps, [0, 50, 100]);
-
-    const streams = () => setup.cambist.metric('cambist_open_streams', { route });
-    await eventually("the session's own stream is open", async () => (await streams()) === 1);
-    await client.watch(WATCHED_URI);
-    await client.call('touch');
-    await eventually('the notification arrives', () => client.updated.length === 1);
 
     assert.deepEqual(backend.sessionIds(), [client.sessionId()]);
     await client.close();
     assert.deepEqual(backend.sessionIds(), []);
-    await eventually('the stream is closed', async () => (await streams()) === 0);
   }
   assert.deepEqual(
     setup.authorizationServer.requests.map(({ resource, error }) => [resource, error]),

@@ -49,7 +49,7 @@ export function follow(
   options: RequestOptions & { origin: string },
   reactions: Reactions = {},
 ): Followed {
-  const { promise, resolve } = withResolver();
+  const { promise, resolve } = deferred<void>();
   const followed: Followed = {
     events: [],
     body: '',
@@ -99,14 +99,6 @@ export function follow(
   };
   dispatcher.dispatch({ method: 'GET', path: '/', ...options } as Dispatcher.DispatchOptions, handler);
   return followed;
-}
-
-function withResolver(): { promise: Promise<void>; resolve: () => void } {
-  let resolve = (): void => {};
-  const promise = new Promise<void>((settle) => {
-    resolve = settle;
-  });
-  return { promise, resolve };
 }
 
 interface Dispatched {
