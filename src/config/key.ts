@@ -246,26 +246,23 @@ export function variants<const Tag extends string, const All extends Variants>(
   } as unknown as ReturnType<typeof variants<Tag, All>>;
 }
 
-export function readWritten<All extends Keys>(
-  keys: All,
-  written: Written<All>,
-  node: ConfigNode,
-  scope: Scope,
-): Draft<All> {
-  const present = Object.entries(keys).filter(([name]) => written[name] !== undefined);
-  return readAll(Object.fromEntries(present) as Keys, written, node, scope) as Draft<All>;
-}
-
-/** Reads all keys, in their order. Defaults apply to those that are not in the file. */
+/**
+ * Reads all keys, in their order. Defaults apply to those that are not in the file.
+ * @param earlier the values that apply in place of the defaults
+ */
 export function readAll<All extends Keys>(
   keys: All,
   written: Written<All>,
   node: ConfigNode,
   scope: Scope,
+  earlier?: Draft<All>,
 ): Draft<All> {
   const entries = Object.entries(keys).map(([name, key]) => {
-    const one = written[name] ?? key.fallback;
-    return [propertyOf(name, key), one === undefined ? undefined : key.read(one as never, node.at(name), scope)];
+    const property = propertyOf(name, key);
+    const usual = (earlier as Readonly<Record<string, unknown>> | undefined)?.[property];
+    const one = written[name] ?? (earlier === undefined ? key.fallback : undefined);
+    const value = one === undefined ? undefined : key.read(one as never, node.at(name), scope);
+    return [property, value ?? usual];
   });
   return Object.fromEntries(entries) as Draft<All>;
 }

@@ -6,7 +6,7 @@ import { text } from './kinds.ts';
 import { type Match, match as matchKey, readsMessage } from './match.ts';
 import { resolveCredential } from './resolve-credential.ts';
 import { needsCaller, type Route, type SubjectTokenSource } from './route.ts';
-import { merge, ROUTE_KEYS, type RouteKeys, readOwnKeys } from './route-keys.ts';
+import { ROUTE_KEYS, type RouteKeys, readRouteKeys } from './route-keys.ts';
 import { TOKEN_TYPE_PREFIX } from './units.ts';
 import { readHttpUrl, type Upstream } from './urls.ts';
 import { DEFAULT_SUBJECT_HEADER } from './verification.ts';
@@ -58,8 +58,7 @@ export interface RouteDraft {
 export function resolveRoute(written: WrittenRoute, node: ConfigNode, context: RouteContext): RouteDraft {
   const { name, match: writtenMatch, upstream: url, ...ownKeys } = written;
   const { scope } = context;
-  const own = readOwnKeys(ownKeys, node, scope);
-  const keys = merge(context.defaults, own);
+  const keys = readRouteKeys(ownKeys, node, scope, context.defaults);
   const match = writtenMatch && matchKey.read(writtenMatch, node.at('match'), scope);
   const upstream = url === undefined ? undefined : resolveUpstream(url, keys, node);
   const credential = resolveCredential(ownKeys, keys, upstream, node, scope.servers);
@@ -70,7 +69,8 @@ export function resolveRoute(written: WrittenRoute, node: ConfigNode, context: R
   ) {
     node.error('matches by mcp_method or mcp_name, so its retry_body_limit must be from 1 byte to 1MiB: set it here');
   }
-  const draft = { node, name, match, subjectHeader: own.subjectToken?.header };
+  const subjectHeader = ownKeys.subject_token && keys.subjectToken?.header;
+  const draft = { node, name, match, subjectHeader };
   if (name === undefined || match === undefined || upstream === undefined || credential === undefined) {
     return { ...draft, route: undefined };
   }

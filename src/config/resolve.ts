@@ -11,7 +11,7 @@ import { type Config, type ConfigFile, KEYS } from './config.ts';
 import { type Draft, readAll } from './key.ts';
 import { resolveRoute } from './resolve-route.ts';
 import { needsCaller, type Route, whyUndecidable } from './route.ts';
-import { merge, readOwnKeys, usualKeys } from './route-keys.ts';
+import { readRouteKeys } from './route-keys.ts';
 import type { Sources } from './sources.ts';
 import { introspectingServers, routesUnawareOfDisabledUsers, signallingServers, usedServers } from './used-servers.ts';
 import { DEFAULT_SUBJECT_HEADER } from './verification.ts';
@@ -27,9 +27,8 @@ export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sourc
     const fix = admin.tls === 'spiffe' ? 'use files' : 'set client_certificate: optional';
     root.at('admin', 'tls').error(`requires client certificates, which probes do not have: ${fix}`);
   }
-  const ownDefaults = readOwnKeys(file.defaults ?? {}, root.at('defaults'), scope);
-  const usual = usualKeys(root, scope);
-  const defaults = merge(usual, ownDefaults);
+  const usual = readRouteKeys({}, root, scope);
+  const defaults = readRouteKeys(file.defaults ?? {}, root.at('defaults'), scope, usual);
   const context = { defaults, scope, interactionHosts: interaction?.hosts ?? [] };
   if (file.routes === undefined && file.routes_from === undefined && !root.at('routes').broken) {
     root.error('missing key "routes": add it (backends, in any order)');

@@ -6,7 +6,6 @@ import { checkCredentialHeader } from './header-names.ts';
 import {
   optional,
   readAll,
-  readWritten,
   required,
   section,
   type ValueOf,
@@ -237,9 +236,6 @@ export type WrittenRouteKeys = Written<typeof keys>;
 /** The keys of a route, with all defaults. */
 export type RouteKeys = Values<typeof keys>;
 
-/** The keys that a route or `defaults` has in the file. */
-export type OwnRouteKeys = Partial<Omit<RouteKeys, 'timeouts'>> & { readonly timeouts: Partial<RouteKeys['timeouts']> };
-
 export type ChainKeys = NonNullable<RouteKeys['chain']>;
 /** The token of the agent, or cambist's own. */
 export interface ActorTokenSource {
@@ -249,21 +245,19 @@ export interface ActorTokenSource {
 }
 export type Timeouts = ValueOf<typeof timeouts>;
 
-export function readOwnKeys(written: WrittenRouteKeys, node: ConfigNode, scope: ServerScope): OwnRouteKeys {
+/**
+ * Reads the keys of a route, or of `defaults`. A key replaces the earlier one as a whole. `timeouts` are replaced one by one.
+ * @param earlier the values of keys that are not in the file. Undefined: their defaults
+ */
+export function readRouteKeys(
+  written: WrittenRouteKeys,
+  node: ConfigNode,
+  scope: ServerScope,
+  earlier?: RouteKeys,
+): RouteKeys {
   const rules: ServerScope = { ...scope, allowInsecureHttp: written.allow_insecure_http ?? false };
-  const own = readWritten(keys, { ...written, timeouts: undefined }, node, rules);
-  const timeouts = readWritten(timeoutKeys, written.timeouts ?? {}, node.at('timeouts'), scope);
-  return { ...own, timeouts } as OwnRouteKeys;
-}
-
-/** The defaults of a route without any key. */
-export function usualKeys(node: ConfigNode, scope: ServerScope): RouteKeys {
+  const read = readAll(keys, { ...written, timeouts: undefined }, node, rules, earlier);
+  const timeouts = readAll(timeoutKeys, written.timeouts ?? {}, node.at('timeouts'), scope, earlier?.timeouts);
   // A key without a default is undefined.
-  return readAll(keys, {}, node, scope) as RouteKeys;
-}
-
-/** A key replaces the earlier one as a whole. `timeouts` are replaced one by one. */
-export function merge(earlier: RouteKeys, { timeouts: own, ...keysOfRoute }: OwnRouteKeys): RouteKeys {
-  const written = Object.entries(keysOfRoute).filter(([, value]) => value !== undefined);
-  return { ...earlier, ...Object.fromEntries(written), timeouts: { ...earlier.timeouts, ...own } };
+  return { ...read, timeouts } as RouteKeys;
 }
