@@ -92,14 +92,6 @@ export function valueKey<Written, Value, const Rules extends About, In extends S
   };
 }
 
-/** The unit of its value in the config. */
-export function withUnit<Written, Value, const Unit extends string>(
-  key: Key<Written, Value>,
-  unit: Unit,
-): Key<Written, Value, Unit> {
-  return { ...key, unit };
-}
-
 export function required<Written, Value, Unit extends string>(
   key: Key<Written, Value, Unit>,
 ): Key<Written, Exclude<Value, undefined>, Unit> {

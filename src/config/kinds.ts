@@ -13,7 +13,6 @@ import {
   valueKey,
   type Written,
   withFallback,
-  withUnit,
 } from './key.ts';
 import type { WrittenFile, WrittenSource } from './sources.ts';
 import { type OneOrMany, readScope, toList } from './targets.ts';
@@ -30,7 +29,7 @@ export function duration<const Rules extends Bounds>(description: string, rules:
   const error = 'must be a duration with a unit, as in 250ms, 5s, 5m or 1h';
   const schema = z.union([z.literal(0), z.string().regex(DURATION, { error })], { error });
   const read = (written: 0 | string, node: ConfigNode) => within(written, node, rules, parseDuration);
-  return withUnit(valueKey(schema, 'duration', description, rules, read), 'Ms');
+  return { ...valueKey(schema, 'duration', description, rules, read), unit: 'Ms' as const };
 }
 
 /** Far above any size in a config file. Each key has its own bound. */
@@ -41,7 +40,7 @@ export function size<const Rules extends Bounds>(description: string, rules: Rul
   const error = 'must be a size, as in 64KiB, 1MiB, or a whole number of bytes';
   const schema = z.union([z.int().min(0).max(MAX_SIZE_BYTES), z.string().regex(SIZE, { error })], { error });
   const read = (written: number | string, node: ConfigNode) => within(written, node, rules, parseSize);
-  return withUnit(valueKey(schema, 'size', description, rules, read), 'Bytes');
+  return { ...valueKey(schema, 'size', description, rules, read), unit: 'Bytes' as const };
 }
 
 /** Parses a well-formed amount, and reports one that is out of bounds. */

@@ -8,7 +8,7 @@ import {
 } from './authorization-server.ts';
 import { checkAgents, checkTeams, refuseSameNames, refuseSharedHeaders, refuseTies } from './check-routes.ts';
 import { type Config, type ConfigFile, KEYS } from './config.ts';
-import { type Draft, readAll } from './key.ts';
+import { type Draft, readAll, type Scope } from './key.ts';
 import { resolveRoute } from './resolve-route.ts';
 import { needsCaller, type Route, whyUndecidable } from './route.ts';
 import { readRouteKeys } from './route-keys.ts';
@@ -18,9 +18,9 @@ import { DEFAULT_SUBJECT_HEADER } from './verification.ts';
 
 /** Makes the config from a file whose shape has been checked. Undefined after an error, which is reported to `root`. */
 export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sources): Config | undefined {
-  const servers = resolveServers(file, root, sources);
-  const spiffe = file.spiffe?.socket;
-  const scope: ServerScope = { sources, servers, listeners: new Map(), spiffe };
+  const base: Scope = { sources, listeners: new Map(), spiffe: file.spiffe?.socket };
+  const servers = resolveServers(file, root, base);
+  const scope: ServerScope = { ...base, servers };
   const { interaction, limits, ...read } = readAll(KEYS, { ...file, authorization_servers: undefined }, root, scope);
   const { listen, admin, inbound, signals, decisions, intercept, forwardProxy } = read;
   if (admin?.kind === 'tcp' && clientCertificateRule(admin.tls) === 'required') {
@@ -82,7 +82,7 @@ export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sourc
 }
 
 /** In the order of the file. Servers that others issue client assertions for are read after the others. */
-function resolveServers(file: ConfigFile, root: ConfigNode, sources: Sources): Servers {
+function resolveServers(file: ConfigFile, root: ConfigNode, scope: Scope): Servers {
   const node = root.at('authorization_servers');
   const entries = Object.entries(file.authorization_servers ?? {});
   const hasFrom = ([, written]: (typeof entries)[number]) =>
@@ -92,14 +92,8 @@ function resolveServers(file: ConfigFile, root: ConfigNode, sources: Sources): S
     entries
       .filter((entry) => hasFrom(entry) === isLate)
       .map(([name, written]): [string, AuthorizationServer | undefined] => {
-        const scope: ServerScope = {
-          sources,
-          servers,
-          serversWithFrom,
-          listeners: new Map(),
-          spiffe: file.spiffe?.socket,
-        };
-        const server = written && authorizationServer.read(written, node.at(name), scope);
+        const own: ServerScope = { ...scope, servers, serversWithFrom };
+        const server = written && authorizationServer.read(written, node.at(name), own);
         return [name, server && { name, ...server }];
       });
   const issuers = new Map(read(false, new Map()));
