@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
 import { ProxyAgent, request } from 'undici';
 import { startTestApp } from '../harness/app.ts';
@@ -18,12 +20,19 @@ function startHostRoute(t: TestContext, options: GatewayOptions = {}) {
 
 const ESTABLISHED = 'HTTP/1.1 200 Connection Established\r\n\r\n';
 
+/** A connection on which a CONNECT and the bytes after it have been sent. */
+async function sendConnect({ url }: { readonly url: string }, target: string, after: string | Buffer = '') {
+  const connection = await connectRaw(url);
+  connection.send(`CONNECT ${target} HTTP/1.1\r\nHost: ${target}\r\n\r\n`);
+  connection.send(after);
+  return connection;
+}
+
 test('serves HTTP inside a CONNECT to the host of a route, and routes each request by its Host', async (t) => {
   const { app, authorization, upstream, authorizationServer } = await startHostRoute(t, {
     moreRoutes: [{ name: 'docs', match: { host: 'docs.svc' }, upstream: 'http://127.0.0.1:1', credential: 'none' }],
   });
-  const connection = await connectRaw(app.url);
-  connection.send('CONNECT GitHub-MCP.svc.:8080 HTTP/1.1\r\nHost: github-mcp.svc:8080\r\n\r\n');
+  const connection = await sendConnect(app, 'GitHub-MCP.svc.:8080');
   await connection.until(ESTABLISHED);
   for (const path of ['/mcp/a', '/mcp/b']) {
     connection.send(`GET ${path} HTTP/1.1\r\nHost: github-mcp.svc\r\nAuthorization: ${authorization}\r\n\r\n`);
@@ -51,18 +60,13 @@ test('serves a request that arrives in the same packet as the CONNECT', async (t
 
 test('passes large bodies inside a CONNECT', async (t) => {
   const { app, authorization, upstream } = await startHostRoute(t, {
-    handler: async (request, response) => {
-      const body = await request.body();
-      response.end(body);
-    },
+    handler: async (request, response) => void response.end(await request.body()),
   });
-  const connection = await connectRaw(app.url);
-  connection.send('CONNECT github-mcp.svc:80 HTTP/1.1\r\n\r\n');
-  await connection.until(ESTABLISHED);
   const size = 3_000_000;
-  connection.send(`POST /mcp HTTP/1.1\r\nHost: github-mcp.svc\r\nAuthorization: ${authorization}\r\n`);
+  const head = `POST /mcp HTTP/1.1\r\nHost: github-mcp.svc\r\nAuthorization: ${authorization}\r\n`;
+  const connection = await sendConnect(app, 'github-mcp.svc:80', head);
   connection.send(`Content-Length: ${size}\r\nConnection: close\r\n\r\n`);
-  for (let sent = 0; sent < size; sent += 100_000) connection.send(Buffer.alloc(100_000, 'x'));
+  connection.send(Buffer.alloc(size, 'x'));
   const all = await soon('the response', connection.closed());
   assert.equal(all.length - all.lastIndexOf('\r\n\r\n') > size, true);
   assert.equal((await upstream.requests[0]?.body())?.length, size);
@@ -108,9 +112,8 @@ test('refuses CONNECT to any other target with 403, counts and logs it, and clos
     ...TOKENS.map((token) => `${token}:443`),
   ]) {
     const connection = await connectRaw(app.url);
-    connection.send(
-      `CONNECT ${target} HTTP/1.1\r\nHost: github-mcp.svc\r\n\r\nGET /mcp HTTP/1.1\r\nHost: github-mcp.svc\r\n\r\n`,
-    );
+    const host = 'Host: github-mcp.svc\r\n\r\n';
+    connection.send(`CONNECT ${target} HTTP/1.1\r\n${host}GET /mcp HTTP/1.1\r\n${host}`);
     const all = await soon(target, connection.closed());
     assert.match(all, /^HTTP\/1\.1 (403 Forbidden \(ERR_ROUTE_NOT_FOUND\)\r\n|400 Bad Request)/, target);
     assert.equal(all.match(/HTTP\/1\.1/g)?.length, 1, target);
@@ -120,15 +123,8 @@ test('refuses CONNECT to any other target with 403, counts and logs it, and clos
   const labels = { route: '_unmatched', method: 'CONNECT', code: '403', outcome: 'refused' };
   assert.ok(refused >= 4);
   assert.equal(sumSamples(await app.metrics(), 'cambist_requests_total', labels), refused);
-  assert.ok(
-    app.logs.some(
-      ({ msg, method, error }) => msg === 'request' && method === 'CONNECT' && error === 'ERR_ROUTE_NOT_FOUND',
-    ),
-  );
-  assert.match(
-    app.logText(),
-    /CONNECT to \\"elsewhere\.example\.com:443\\".*add \\"elsewhere\.example\.com:443\\" to forward_proxy/,
-  );
+  assert.match(app.logText(), /"method":"CONNECT".*"error":"ERR_ROUTE_NOT_FOUND"/);
+  assert.match(app.logText(), /CONNECT to \\"elsewhere.example.com:443\\".*add \\"elsewhere.*:443\\" to forward_proxy/);
   assert.match(app.logText(), /CONNECT to an authority that is not a plain host:port/);
   for (const token of ['cbh_0123456789', ...TOKENS]) {
     assert.ok(!app.logText().toLowerCase().includes(token.toLowerCase()), 'a token in place of a host is not logged');
@@ -137,8 +133,7 @@ test('refuses CONNECT to any other target with 403, counts and logs it, and clos
 
 test('refuses TLS inside a tunnel to a route with a TLS alert and a log line', async (t) => {
   const { app } = await startHostRoute(t);
-  const connection = await connectRaw(app.url);
-  connection.send('CONNECT github-mcp.svc:443 HTTP/1.1\r\n\r\n');
+  const connection = await sendConnect(app, 'github-mcp.svc:443');
   await connection.until(ESTABLISHED);
   connection.send(Buffer.from([0x16, 3, 1, 0, 5, 1, 0, 0, 1, 0]));
   const all = await soon('the connection closes', connection.closed());
@@ -148,21 +143,22 @@ test('refuses TLS inside a tunnel to a route with a TLS alert and a log line', a
 
 test('refuses a tunnel inside a tunnel', async (t) => {
   const { app } = await startHostRoute(t);
-  const connection = await connectRaw(app.url);
-  connection.send('CONNECT github-mcp.svc:80 HTTP/1.1\r\n\r\nCONNECT github-mcp.svc:80 HTTP/1.1\r\n\r\n');
+  const inner = 'CONNECT github-mcp.svc:80 HTTP/1.1\r\nHost: github-mcp.svc:80\r\n\r\n';
+  const connection = await sendConnect(app, 'github-mcp.svc:80', inner);
   assert.match(await soon('the connection closes', connection.closed()), /Established\r\n\r\nHTTP\/1\.1 403 /);
 });
 
-/** An app that tunnels to a server, and the server. */
-async function startTunnelled(t: TestContext, top: Record<string, unknown> = {}) {
+/** An app that tunnels to this port. */
+async function startTunnelTo(t: TestContext, port: number, top: Record<string, unknown> = {}) {
+  const authority = `127.0.0.1:${port}`;
+  const routes = [{ name: 'r', match: { host: 'r.svc' }, upstream: 'http://127.0.0.1:1', credential: 'none' }];
+  const app = await startTestApp(t, { routes, forward_proxy: { connect: [authority] }, ...top });
+  return { app, authority };
+}
+
+async function startTunnelled(t: TestContext) {
   const server = await startFakeUpstream(t, echo);
-  const authority = `127.0.0.1:${server.port}`;
-  const app = await startTestApp(t, {
-    routes: [{ name: 'r', match: { host: 'r.svc' }, upstream: 'http://127.0.0.1:1', credential: 'none' }],
-    forward_proxy: { connect: [authority] },
-    ...top,
-  });
-  return { app, server, authority };
+  return { server, ...(await startTunnelTo(t, server.port)) };
 }
 
 test('tunnels bytes to an authority of the config, adds no token or header, and counts the tunnel', async (t) => {
@@ -177,33 +173,27 @@ test('tunnels bytes to an authority of the config, adds no token or header, and 
   assert.match(all, /"url":"\/any"/);
   assert.deepEqual(server.requests[0]?.rawHeaders, ['Host', 'x', 'Connection', 'close']);
   await eventually('the tunnel is closed', async () => (await openNow()) === 0);
-  const text = await app.metrics();
-  assert.equal(sumSamples(text, 'cambist_tunnels_total', { authority }), 1);
-  assert.equal(sumSamples(text, 'cambist_requests_total', { method: 'CONNECT', code: '200', outcome: 'forwarded' }), 1);
+  const metrics = await app.metrics();
+  assert.equal(sumSamples(metrics, 'cambist_tunnels_total', { authority }), 1);
+  assert.equal(
+    sumSamples(metrics, 'cambist_requests_total', { method: 'CONNECT', code: '200', outcome: 'forwarded' }),
+    1,
+  );
   assert.ok(app.logs.some(({ msg, method, status }) => msg === 'request' && method === 'CONNECT' && status === 200));
 });
 
 test('tunnels only to the exact host and port of the config', async (t) => {
   const { app, server } = await startTunnelled(t);
-  for (const target of [
-    `localhost:${server.port}`,
-    `127.0.0.1:${server.port + 1}`,
-    `127.0.0.1:0${server.port}`,
-    '127.0.0.1',
-  ]) {
-    const connection = await connectRaw(app.url);
-    connection.send(`CONNECT ${target} HTTP/1.1\r\n\r\n`);
-    const all = await soon(target, connection.closed());
-    if (target.includes(':0')) continue;
-    assert.match(all, /ERR_ROUTE_NOT_FOUND|400 Bad Request/, target);
+  for (const target of [`localhost:${server.port}`, `127.0.0.1:${server.port + 1}`, '127.0.0.1']) {
+    const connection = await sendConnect(app, target);
+    assert.match(await soon(target, connection.closed()), /ERR_ROUTE_NOT_FOUND|400 Bad Request/, target);
   }
 });
 
 test('returns 502 when the server of a tunnel is unreachable', async (t) => {
   const { app, server, authority } = await startTunnelled(t);
   await server.close();
-  const connection = await connectRaw(app.url);
-  connection.send(`CONNECT ${authority} HTTP/1.1\r\n\r\n`);
+  const connection = await sendConnect(app, authority);
   assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 502 [\s\S]*ERR_UPSTREAM_UNREACHABLE/);
 });
 
@@ -220,48 +210,32 @@ async function startTunnel(t: TestContext, serve: (socket: Socket) => void, top:
     for (const socket of sockets) socket.destroy();
     server.close();
   });
-  const authority = `127.0.0.1:${port}`;
-  const app = await startTestApp(t, {
-    routes: [{ name: 'r', match: { host: 'r.svc' }, upstream: 'http://127.0.0.1:1', credential: 'none' }],
-    forward_proxy: { connect: [authority] },
-    ...top,
-  });
-  const client = await connectRaw(app.url);
-  client.send(`CONNECT ${authority} HTTP/1.1\r\n\r\n`);
+  const { app, authority } = await startTunnelTo(t, port, top);
+  const client = await sendConnect(app, authority);
   await soon('the tunnel opens', client.until('Established\r\n\r\n'));
   await eventually('the server has the connection', () => sockets.length === 1);
   return { app, client, authority, server: sockets[0] as Socket };
 }
 
+const closeOf = (socket: Socket) => new Promise((resolve) => socket.once('close', resolve));
+
 test("forwards the client's half-close to the server, and still returns data from the server", async (t) => {
   const { client } = await startTunnel(t, (socket) => {
-    let text = '';
-    socket.on('data', (chunk) => {
-      text += chunk;
-    });
-    socket.on('end', () => setTimeout(() => socket.end(`got ${text}`), 50));
+    socket.on('data', (chunk) => socket.once('end', () => setTimeout(() => socket.end(`got ${chunk}`), 50)));
   });
-  client.send('hello');
-  client.socket.end();
+  client.socket.end('hello');
   assert.match(await soon('the response', client.closed()), /\r\n\r\ngot hello$/);
 });
 
 test("forwards the server's half-close to the client, and still forwards data from the client", async (t) => {
-  let text = '';
-  const { client, server } = await startTunnel(t, (socket) => {
-    socket.on('data', (chunk) => {
-      text += chunk;
-    });
-  });
-  await client.until('Established');
+  const { client, server } = await startTunnel(t, () => {});
+  const received = text(server);
   client.socket.allowHalfOpen = true;
   server.end('first');
   await client.until('first');
-  await new Promise((resolve) => client.socket.once('end', resolve));
-  client.send('later');
-  client.socket.end();
-  await new Promise((resolve) => server.once('end', resolve));
-  assert.equal(text, 'later');
+  await once(client.socket, 'end');
+  client.socket.end('later');
+  assert.equal(await received, 'later');
 });
 
 test('forwards a reset by the server to the client, and the reverse', async (t) => {
@@ -270,7 +244,7 @@ test('forwards a reset by the server to the client, and the reverse', async (t) 
   one.server.resetAndDestroy();
   assert.equal((await soon('the reset', failed)).code, 'ECONNRESET');
   const other = await startTunnel(t, () => {});
-  const gone = new Promise((resolve) => other.server.once('close', resolve));
+  const gone = closeOf(other.server);
   other.client.socket.resetAndDestroy();
   await soon('the server sees the connection close', gone);
 });
@@ -280,7 +254,7 @@ for (const [way, leave] of DISCONNECTS) {
     const { app, client, server } = await startTunnel(t, (socket) => {
       socket.resume().once('end', () => socket.end());
     });
-    const gone = new Promise((resolve) => server.once('close', resolve));
+    const gone = closeOf(server);
     leave(client.socket);
     await assertAllFinished(app);
     await soon('the server sees the connection close', gone);
@@ -322,9 +296,8 @@ test('closes the tunnel to a host that gets a route in a reload, and no other', 
 });
 
 test('keeps an open tunnel during shutdown, and closes it when the grace elapses', async (t) => {
-  const { app, client, server } = await startTunnel(t, (socket) => socket.pipe(socket), {
-    limits: { shutdown_grace: '3s' },
-  });
+  const limits = { shutdown_grace: '3s' };
+  const { app, client, server } = await startTunnel(t, (socket) => socket.pipe(socket), { limits });
   const stopped = app.stop();
   client.send('ping');
   await soon('data passes', client.until('ping'));
@@ -334,14 +307,10 @@ test('keeps an open tunnel during shutdown, and closes it when the grace elapses
 });
 
 test('stops at once if no request is in flight inside a CONNECT', async (t) => {
-  const app = await startTestApp(t, {
-    routes: [{ name: 'r', match: { host: 'r.svc' }, upstream: 'http://127.0.0.1:1', credential: 'none' }],
-  });
-  const idle = await connectRaw(app.url);
-  idle.send('CONNECT r.svc:80 HTTP/1.1\r\n\r\n');
+  const { app } = await startTunnelTo(t, 1);
+  const idle = await sendConnect(app, 'r.svc:80');
   await idle.until('Established');
-  const used = await connectRaw(app.url);
-  used.send('CONNECT r.svc:80 HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nHost: r.svc\r\n\r\n');
+  const used = await sendConnect(app, 'r.svc:80', 'GET / HTTP/1.1\r\nHost: r.svc\r\n\r\n');
   await used.until('ERR_UPSTREAM_UNREACHABLE');
   await soon('the app has stopped', app.stop());
   await soon('the clients see their connections close', Promise.all([idle.closed(), used.closed()]));
@@ -350,22 +319,15 @@ test('stops at once if no request is in flight inside a CONNECT', async (t) => {
 test('opens no tunnel beyond max_in_flight or during shutdown', async (t) => {
   const limits = { max_in_flight: 1, shutdown_grace: '1h' };
   const { app, authority } = await startTunnel(t, () => {}, { limits });
-  const responseTo = async (target: string): Promise<string> => {
-    const connection = await connectRaw(app.url);
-    connection.send(`CONNECT ${target} HTTP/1.1\r\n\r\n`);
-    return soon('the response', connection.closed());
-  };
-  assert.match(await responseTo(authority), /^HTTP\/1\.1 503 [\s\S]*ERR_OVERLOADED/);
+  const refused = await sendConnect(app, authority);
+  assert.match(await soon('the response', refused.closed()), /^HTTP\/1\.1 503 [\s\S]*ERR_OVERLOADED/);
   const idle = await Promise.all([connectRaw(app.url), connectRaw(app.url)]);
   const hurry = new AbortController();
   const stopped = app.stop(hurry.signal);
   await eventually('requests are refused', () => app.logText().includes('draining requests in flight'));
-  for (const [index, target] of ['r.svc:80', authority].entries()) {
-    idle[index]?.send(`CONNECT ${target} HTTP/1.1\r\n\r\n`);
-    assert.match(
-      await soon('the response', idle[index]?.closed() ?? Promise.resolve('')),
-      /^HTTP\/1\.1 503 [\s\S]*ERR_SHUTTING_DOWN/,
-    );
+  for (const [index, connection] of idle.entries()) {
+    connection.send(`CONNECT ${['r.svc:80', authority][index]} HTTP/1.1\r\n\r\n`);
+    assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 503 [\s\S]*ERR_SHUTTING_DOWN/);
   }
   hurry.abort();
   await soon('the app has stopped', stopped);

@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import { connect, createServer, type Socket } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { WebSocket } from 'undici';
 import { eventually, soon } from '../harness/eventually.ts';
-import { startGateway } from '../harness/gateway.ts';
-import { call, connectRaw } from '../harness/http-call.ts';
+import { type Gateway, startGateway } from '../harness/gateway.ts';
+import { connectRaw } from '../harness/http-call.ts';
 import { closeServer, listen } from '../harness/http-server.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { startWebSocketServer } from '../harness/web-socket-server.ts';
@@ -23,6 +22,20 @@ async function startWebSockets(t: TestContext, keys: Record<string, unknown> = {
     return socket;
   };
   return { ...gateway, backend, connect };
+}
+
+const UPGRADE = 'Connection: Upgrade\r\nUpgrade: websocket\r\n';
+
+/** A connection on which a handshake and the bytes after it have been sent. */
+async function sendHandshake({ app, authorization }: Pick<Gateway, 'app' | 'authorization'>, after = '') {
+  const connection = await connectRaw(app.url);
+  const head = `GET /github HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\n`;
+  connection.send(`${head}${UPGRADE}\r\n${after}`);
+  return connection;
+}
+
+function closeOf(socket: WebSocket): Promise<number> {
+  return new Promise((resolve) => socket.addEventListener('close', ({ code }) => resolve(code)));
 }
 
 function opened(socket: WebSocket): Promise<void> {
@@ -45,8 +58,7 @@ function nextText(socket: WebSocket): Promise<unknown> {
 test('serves a handshake of HTTP/1.0 as an ordinary request', async (t) => {
   const { app, upstream, authorization } = await startGateway(t);
   const connection = await connectRaw(app.url);
-  const upgrade = 'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n';
-  connection.send(`GET /github HTTP/1.0\r\nHost: localhost\r\nAuthorization: ${authorization}\r\n${upgrade}\r\n`);
+  connection.send(`GET /github HTTP/1.0\r\nHost: localhost\r\nAuthorization: ${authorization}\r\n${UPGRADE}\r\n`);
   assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 200 /);
   assert.equal(upstream.requests[0]?.headers.upgrade, undefined);
 });
@@ -71,7 +83,7 @@ test('opens a WebSocket with the issued token, and relays texts in both directio
   assert.equal(sumSamples(text, 'cambist_requests_total', { route: 'github', code: '101', outcome: 'forwarded' }), 1);
   assert.equal(sumSamples(text, 'cambist_open_streams', { route: 'github' }), 1);
   assert.equal(sumSamples(text, 'cambist_requests_in_flight', { route: 'github' }), 1);
-  const closed = new Promise((resolve) => socket.addEventListener('close', ({ code }) => resolve(code)));
+  const closed = closeOf(socket);
   socket.close(1000);
   assert.equal(await soon('the WebSocket is closed', closed), 1000);
   await eventually('nothing is in flight', async () => {
@@ -89,17 +101,6 @@ test('relays a text that the backend sends with its handshake response', async (
   assert.equal(await nextText(connect()), 'welcome');
 });
 
-test('returns 401 to a handshake without a token', async (t) => {
-  const { app, backend } = await startWebSockets(t);
-  const connection = await connectRaw(app.url);
-  connection.send(
-    'GET /github HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: eA==\r\nSec-WebSocket-Version: 13\r\n\r\n',
-  );
-  const all = await soon('the response', connection.closed());
-  assert.match(all, /^HTTP\/1\.1 401 Unauthorized \(ERR_SUBJECT_TOKEN_MISSING\)\r\n/);
-  assert.equal(backend.handshakes.length, 0);
-});
-
 test('exchanges again after a 401 to the handshake, and repeats the handshake', async (t) => {
   const { connect, backend, authorizationServer, app } = await startWebSockets(t);
   backend.refusal = ({ authorization }) =>
@@ -112,14 +113,11 @@ test('exchanges again after a 401 to the handshake, and repeats the handshake', 
 });
 
 test('relays a refusal of the handshake, and closes the connection', async (t) => {
-  const { app, authorization, backend } = await startWebSockets(t);
+  const gateway = await startWebSockets(t);
   const body = 'x'.repeat(500_000);
-  backend.refusal = () =>
+  gateway.backend.refusal = () =>
     `HTTP/1.1 403 No\r\nX-Why: because\r\nTransfer-Encoding: chunked\r\n\r\n${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`;
-  const connection = await connectRaw(app.url);
-  connection.send(
-    `GET /github HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`,
-  );
+  const connection = await sendHandshake(gateway);
   const all = await soon('the response', connection.closed());
   assert.match(all, /^HTTP\/1\.1 403 /);
   assert.match(all, /\r\nX-Why: because\r\n/);
@@ -127,31 +125,23 @@ test('relays a refusal of the handshake, and closes the connection', async (t) =
 });
 
 test('relays a long refusal of the handshake to a caller that reads slowly', async (t) => {
-  const { app, authorization } = await startGateway(t, {
-    handler(_received, response) {
-      response.writeHead(200).end(Buffer.alloc(LONG_BYTES));
-    },
+  const gateway = await startGateway(t, {
+    handler: (_received, response) => void response.writeHead(200).end(Buffer.alloc(LONG_BYTES)),
   });
-  const { hostname, port } = new URL(app.url);
-  const socket = connect(Number(port), hostname);
-  t.after(() => socket.destroy());
-  const upgrade = 'Connection: Upgrade\r\nUpgrade: websocket\r\n';
-  socket.write(`GET /github HTTP/1.1\r\nHost: ${hostname}\r\nAuthorization: ${authorization}\r\n${upgrade}\r\n`);
-  await once(socket, 'readable');
+  const connection = await sendHandshake(gateway);
+  await connection.until('HTTP/1.1 200');
+  connection.socket.pause();
   // Long enough for every buffer on the way to fill up.
   await delay(200);
-  let received = 0;
-  for await (const chunk of socket) received += (chunk as Buffer).length;
-  assert.ok(received > LONG_BYTES);
+  connection.socket.resume();
+  assert.ok((await connection.closed()).length > LONG_BYTES);
 });
 
 test('returns 502 when the backend switches to another protocol', async (t) => {
-  const { app, authorization, backend } = await startWebSockets(t);
-  backend.refusal = () => 'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\nbytes';
-  const connection = await connectRaw(app.url);
-  connection.send(
-    `GET /github HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`,
-  );
+  const gateway = await startWebSockets(t);
+  gateway.backend.refusal = () =>
+    'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\nbytes';
+  const connection = await sendHandshake(gateway);
   const all = await soon('the response', connection.closed());
   assert.match(all, /^HTTP\/1\.1 502 [\s\S]*ERR_UPSTREAM_UNREACHABLE/);
   assert.ok(!all.includes('bytes'));
@@ -161,18 +151,15 @@ test('closes either side when the other side closes', async (t) => {
   const { connect, backend } = await startWebSockets(t);
   const one = connect();
   await opened(one);
-  const closed = new Promise((resolve) => one.addEventListener('close', resolve));
+  const closed = closeOf(one);
   backend.handshakes[0]?.socket.destroy();
   await soon('the client sees the close', closed);
 
-  const { app, authorization, backend: other } = await startWebSockets(t);
-  const connection = await connectRaw(app.url);
-  connection.send(
-    `GET /github HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: eA==\r\n\r\n`,
-  );
+  const other = await startWebSockets(t);
+  const connection = await sendHandshake(other);
   await connection.until('101 Switching');
   connection.socket.resetAndDestroy();
-  await eventually('the backend sees the close', () => other.handshakes[0]?.socket.destroyed === true);
+  await eventually('the backend sees the close', () => other.backend.handshakes[0]?.socket.destroyed === true);
 });
 
 test('keeps an open WebSocket during shutdown, and closes it when the grace elapses', async (t) => {
@@ -183,47 +170,26 @@ test('keeps an open WebSocket during shutdown, and closes it when the grace elap
   const reply = nextText(socket);
   socket.send('still here');
   assert.equal(await reply, 'still here');
-  const closed = new Promise((resolve) => socket.addEventListener('close', resolve));
+  const closed = closeOf(socket);
   await soon('the app has stopped', stopped);
   await soon('the client sees the close', closed);
 });
 
-test('ignores an upgrade to another protocol, serves the request, and keeps the connection open', async (t) => {
-  const { app, authorization, upstream, config } = await startWebSockets(t);
-  app.reloadTo({ ...config, routes: config.routes.map((route) => ({ ...route, upstream: upstream.url })) });
-  const connection = await connectRaw(app.url);
-  const offers = [
-    'Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAAP__',
-    'Upgrade: websocket\r\nConnection: upgrade',
-  ];
-  for (const [index, offer] of offers.entries()) {
-    connection.send(
-      `POST /github/${index} HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\n${offer}\r\nX-Latin: \xe4\r\nContent-Length: 5\r\n\r\nhel`,
-    );
-    connection.send('lo');
-    await soon('the response', connection.until(new RegExp(`"url":"/${index}".*"body":"hello"`)));
-    const received = upstream.requests.at(-1)?.rawHeaders.join(' ') ?? '';
-    assert.ok(!/upgrade|http2-settings/i.test(received), received);
-  }
-  const { status } = await call(`${app.url}/github`, {
-    headers: { authorization, upgrade: 'h2c', connection: 'upgrade' },
-  });
-  assert.equal(status, 200);
-});
-
-test('adds no listeners for requests that offer h2c', async (t) => {
-  const { app, authorization, upstream, config } = await startWebSockets(t);
-  app.reloadTo({ ...config, routes: config.routes.map((route) => ({ ...route, upstream: upstream.url })) });
+test('serves requests that offer another protocol on one connection, and adds no listeners for them', async (t) => {
+  const { app, authorization, upstream } = await startGateway(t);
   const warnings: string[] = [];
   const note = ({ message }: Error) => void warnings.push(message);
   process.on('warning', note);
   t.after(() => process.off('warning', note));
   const connection = await connectRaw(app.url);
-  for (let i = 0; i < 20; i += 1) {
-    connection.send(
-      `GET /github/${i} HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n`,
-    );
-    await soon('the response', connection.until(`"url":"/${i}"`));
+  const h2c = 'Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n';
+  for (const [index, offer] of [UPGRADE, ...Array<string>(20).fill(h2c)].entries()) {
+    const head = `POST /github/${index} HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\n${offer}`;
+    connection.send(`${head}X-Latin: \xe4\r\nContent-Length: 5\r\n\r\nhel`);
+    connection.send('lo');
+    await soon('the response', connection.until(new RegExp(`"url":"/mcp/${index}".*"body":"hello"`)));
+    const received = upstream.requests.at(-1)?.rawHeaders.join(' ') ?? '';
+    assert.ok(!/upgrade|http2-settings/i.test(received), received);
   }
   assert.deepEqual(warnings, []);
 });
@@ -242,7 +208,7 @@ test('keeps a pipelined handshake out of the response to an earlier request', as
   const head = `HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}`;
   connection.send(`GET /slow ${head}\r\n\r\n`);
   await eventually('the first request is in flight', () => upstream.requests.length === 1);
-  connection.send(`GET /github ${head}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`);
+  connection.send(`GET /github ${head}\r\n${UPGRADE}\r\n`);
   respond();
   const all = await soon('the connection closes', connection.closed());
   assert.doesNotMatch(all, /101 Switching/);
@@ -263,15 +229,13 @@ test('forwards bytes that a caller sends before the handshake response, in order
     backend.socket?.destroy();
     return closeServer(server);
   });
-  const { app, authorization } = await startGateway(t, { route: { upstream: `http://127.0.0.1:${port}` } });
-  const client = await connectRaw(app.url);
+  const gateway = await startGateway(t, { route: { upstream: `http://127.0.0.1:${port}` } });
+  const client = await sendHandshake(gateway, 'early,');
   t.after(() => client.socket.destroy());
-  const upgrade = 'Connection: upgrade\r\nUpgrade: websocket\r\n\r\n';
-  client.send(`GET /github HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\n${upgrade}early,`);
   await eventually('the backend has the handshake', () => backend.text.includes('\r\n\r\n'));
   await delay(50);
   client.send('more,');
-  backend.socket?.write(`HTTP/1.1 101 Switching Protocols\r\n${upgrade}`);
+  backend.socket?.write(`HTTP/1.1 101 Switching Protocols\r\n${UPGRADE}\r\n`);
   await soon('the response', client.until('101 Switching'));
   client.send('late');
   await eventually('all bytes have arrived', () => backend.text.endsWith('late'));
