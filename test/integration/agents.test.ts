@@ -13,7 +13,7 @@ import type { StatusReport } from '../../src/admin/status-report.ts';
 import { tail } from '../../src/commands/tail.ts';
 import { readRecords, recordsOf } from '../harness/audit-records.ts';
 import { createCertificateAuthority, listenerTls } from '../harness/certificates.ts';
-import { eventually } from '../harness/eventually.ts';
+import { deferred, eventually } from '../harness/eventually.ts';
 import { type MetadataBehaviour, startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { skippedTime } from '../harness/fake-clock.ts';
 import { neverRespond, startFakeUpstream } from '../harness/fake-upstream.ts';
@@ -24,35 +24,56 @@ import { sumSamples } from '../harness/metric-samples.ts';
 
 const BILLING = { service_account: 'team-a/billing' };
 
+interface Options {
+  /** Overrides keys of the route, of `agents`, or of the top level. */
+  readonly route?: Record<string, unknown>;
+  readonly agents?: Record<string, unknown>;
+  readonly top?: Record<string, unknown>;
+  readonly metadata?: MetadataBehaviour;
+}
+
 /** A gateway for two agents, which it knows by their service account tokens. */
-async function start(
-  t: TestContext,
-  route: Record<string, unknown> = {},
-  agents: Record<string, unknown> = {},
-  top: Record<string, unknown> = {},
-  metadata: MetadataBehaviour = { kind: 'document' },
-) {
+async function start(t: TestContext, { route = {}, agents, top, metadata = { kind: 'document' } }: Options = {}) {
   const cluster = await startFakeAuthorizationServer(t);
   cluster.metadataBehaviour = metadata;
   const token = { header: 'x-agent-token', issuer: cluster.issuer, audience: 'cambist' };
-  const known = {
-    billing: BILLING,
-    support: { service_account: 'team-b/support' },
-  };
+  const known = { billing: BILLING, support: { service_account: 'team-b/support' } };
   const gateway = await startGateway(t, { route, top: { agents: { token, known, ...agents }, ...top } });
   const tokenOf = (account: string, fields = {}) =>
     cluster.mint({ subject: `system:serviceaccount:${account}`, ...fields });
   const billing = await tokenOf('team-a:billing');
   const support = await tokenOf('team-b:support');
-  const send = (headers: Record<string, string | string[]>, path = '/github') =>
-    call(`${gateway.app.url}${path}`, { headers: { authorization: gateway.authorization, ...headers } as never });
-  return { ...gateway, cluster, tokenOf, billing, support, send };
+  /** Sends a request of the caller with this token of an agent. */
+  const send = (agentToken?: string | string[], { path = '/github', agent = false, ...headers }: SendOptions = {}) => {
+    const own = agentToken === undefined ? {} : { 'x-agent-token': agentToken };
+    const all = { authorization: gateway.authorization, ...own, ...headers };
+    return call(`${gateway.app.url}${path}`, { agent, headers: all } as never);
+  };
+  const sendConnect = async (target: string, agentToken?: string) => {
+    const connection = await connectRaw(gateway.app.url);
+    const own = agentToken === undefined ? '' : `X-Agent-Token: ${agentToken}\r\n`;
+    connection.send(`CONNECT ${target} HTTP/1.1\r\nHost: ${target}\r\n${own}\r\n`);
+    return connection;
+  };
+  return { ...gateway, cluster, tokenOf, billing, support, send, sendConnect };
+}
+
+/** Headers, and where the request goes. */
+interface SendOptions {
+  readonly [header: string]: unknown;
+  readonly path?: string;
+  readonly agent?: unknown;
+}
+
+/** The bytes of a request with the caller's token and these lines. */
+function requestText({ authorization }: { readonly authorization: string }, path: string, ...lines: string[]): string {
+  return [`GET ${path} HTTP/1.1`, `Authorization: ${authorization}`, ...lines, '\r\n'].join('\r\n');
 }
 
 test('serves known agents, and drops their tokens', async (t) => {
   const { send, billing, support, upstream, app } = await start(t);
   for (const token of [billing, `Bearer ${support}`]) {
-    assert.equal((await send({ 'x-agent-token': token })).status, 200);
+    assert.equal((await send(token)).status, 200);
   }
   assert.deepEqual(
     upstream.requests.map(({ headers }) => headers['x-agent-token']),
@@ -63,25 +84,21 @@ test('serves known agents, and drops their tokens', async (t) => {
 
 test('refuses every token that is not one of a known agent', async (t) => {
   const { send, billing, tokenOf, cluster, subjectToken, authorizationServer, app } = await start(t);
+  const subject = 'system:serviceaccount:team-a:billing';
   const invalid = {
-    missing: {},
-    'of another agent': { 'x-agent-token': await tokenOf('team-a:other') },
-    'for another audience': { 'x-agent-token': await tokenOf('team-a:billing', { audience: 'other' }) },
-    'without exp': { 'x-agent-token': await tokenOf('team-a:billing', { ttlSeconds: Infinity }) },
-    expired: { 'x-agent-token': await tokenOf('team-a:billing', { ttlSeconds: -600 }) },
-    'signed by another issuer': {
-      'x-agent-token': await authorizationServer.mint({
-        subject: 'system:serviceaccount:team-a:billing',
-        claims: { iss: cluster.issuer },
-      }),
-    },
-    "the caller's": { 'x-agent-token': subjectToken },
-    malformed: { 'x-agent-token': 'x y z' },
-    opaque: { 'x-agent-token': 'opaque' },
-    repeated: { 'x-agent-token': [billing, billing] },
+    missing: undefined,
+    'of another agent': await tokenOf('team-a:other'),
+    'for another audience': await tokenOf('team-a:billing', { audience: 'other' }),
+    'without exp': await tokenOf('team-a:billing', { ttlSeconds: Infinity }),
+    expired: await tokenOf('team-a:billing', { ttlSeconds: -600 }),
+    'signed by another issuer': await authorizationServer.mint({ subject, claims: { iss: cluster.issuer } }),
+    "the caller's": subjectToken,
+    malformed: 'x y z',
+    opaque: 'opaque',
+    repeated: [billing, billing],
   };
-  for (const [name, headers] of Object.entries(invalid)) {
-    const response = await send(headers as Record<string, string>);
+  for (const [name, token] of Object.entries(invalid)) {
+    const response = await send(token);
     assertProblem(response, 'ERR_AGENT_UNKNOWN');
     assert.equal(response.headers['www-authenticate'], 'Bearer realm="agent"', name);
   }
@@ -95,7 +112,7 @@ test('refuses every token that is not one of a known agent', async (t) => {
 });
 
 test('is not ready until it has fetched the keys that verify agents', async (t) => {
-  const { cluster, app } = await start(t, {}, {}, {}, { kind: 'response', status: 500 });
+  const { cluster, app } = await start(t, { metadata: { kind: 'response', status: 500 } });
   const readiness = async () => (await call(`${app.admin}/readyz`)).text;
   await eventually('the attempt has failed', async () =>
     /"agents.token":"ERR_STS_UNAVAILABLE"/.test(await readiness()),
@@ -117,39 +134,36 @@ test('an agent has its identities by each of several issuers, and no other', asy
     release: { subject: 'release', issuer: ci.issuer },
   };
   const { app, authorization } = await startGateway(t, { top: { agents: { token, known } } });
-  const send = async (headers: Record<string, string>) =>
-    (await call(`${app.url}/github`, { headers: { authorization, ...headers } })).status;
-  const account = 'system:serviceaccount:team-a:billing';
-  assert.equal(await send({ 'x-agent-token-0': await cluster.mint({ subject: account }) }), 200);
-  assert.equal(await send({ 'x-agent-token-0': await cluster.mint({ subject: 'billing' }) }), 200);
-  assert.equal(await send({ 'x-agent-token-1': await ci.mint({ subject: 'release' }) }), 200);
-  assert.match(app.logText(), /"agent":"billing"[\s\S]*"agent":"billing"[\s\S]*"agent":"release"/);
-  for (const headers of [
-    { 'x-agent-token-1': await ci.mint({ subject: 'billing' }) },
-    { 'x-agent-token-0': await cluster.mint({ subject: 'release' }) },
+  const [billing, release] = [await cluster.mint({ subject: 'billing' }), await ci.mint({ subject: 'release' })];
+  for (const [status, ...tokens] of [
+    [200, await cluster.mint({ subject: 'system:serviceaccount:team-a:billing' })],
+    [200, billing],
+    [200, undefined, release],
+    [401, undefined, await ci.mint({ subject: 'billing' })],
+    [401, await cluster.mint({ subject: 'release' })],
     // Each issuer has its own header.
-    { 'x-agent-token-0': await ci.mint({ subject: 'release' }) },
-    {
-      'x-agent-token-0': await cluster.mint({ subject: 'billing' }),
-      'x-agent-token-1': await ci.mint({ subject: 'release' }),
-    },
-  ]) {
-    assert.equal(await send(headers as Record<string, string>), 401);
+    [401, release],
+    [401, billing, release],
+  ] as const) {
+    const headers = tokens.map((each, index) => each && { [`x-agent-token-${index}`]: each });
+    const response = await call(`${app.url}/github`, { headers: Object.assign({ authorization }, ...headers) });
+    assert.equal(response.status, status);
   }
+  assert.match(app.logText(), /"agent":"billing"[\s\S]*"agent":"billing"[\s\S]*"agent":"release"/);
 });
 
 test('metadata needs an agent as well', async (t) => {
   const { send, billing } = await start(t);
-  const metadata = '/.well-known/oauth-protected-resource/github';
-  assertProblem(await send({}, metadata), 'ERR_AGENT_UNKNOWN');
-  assert.notEqual((await send({ 'x-agent-token': billing }, metadata)).status, 401);
+  const path = '/.well-known/oauth-protected-resource/github';
+  assertProblem(await send(undefined, { path }), 'ERR_AGENT_UNKNOWN');
+  assert.notEqual((await send(billing, { path })).status, 401);
 });
 
 test('a reload that adds or removes agents changes nothing', async (t) => {
   const [{ app, config, send }, plain] = [await start(t), await startGateway(t)];
   const { agents, ...others } = config;
   assert.throws(() => app.reloadTo(others), /agents: .*restart cambist/);
-  assertProblem(await send({}), 'ERR_AGENT_UNKNOWN');
+  assertProblem(await send(), 'ERR_AGENT_UNKNOWN');
   const routes = [{ ...plain.config.routes[0], scope: 'new' }];
   assert.throws(() => plain.app.reloadTo({ ...plain.config, agents, routes }), /agents: .*restart cambist/);
   await call(`${plain.app.url}/github`, { headers: { authorization: plain.authorization } });
@@ -157,20 +171,20 @@ test('a reload that adds or removes agents changes nothing', async (t) => {
 });
 
 test('a route serves the agents that it lists', async (t) => {
-  const { send, billing, support } = await start(t, { agents: ['billing'] });
-  assert.equal((await send({ 'x-agent-token': billing })).status, 200);
-  assertProblem(await send({ 'x-agent-token': support }), 'ERR_AGENT_NOT_ALLOWED');
+  const { send, billing, support } = await start(t, { route: { agents: ['billing'] } });
+  assert.equal((await send(billing)).status, 200);
+  assertProblem(await send(support), 'ERR_AGENT_NOT_ALLOWED');
 });
 
 test('metrics, audit records, decisions and the status page name the agent', async (t) => {
   const file = join(temporaryFolder(t), 'audit.jsonl');
-  const gateway = await start(t, { agents: ['billing'] }, {}, { audit: { to: { file } } });
-  const { send, billing, support, app } = gateway;
-  await send({ 'x-agent-token': billing });
-  await send({ 'x-agent-token': billing, authorization: '' });
-  await send({ 'x-agent-token': support });
-  await send({ 'x-agent-token': support }, '/elsewhere');
-  await send({ 'x-agent-token': 'malformed' });
+  const options = { route: { agents: ['billing'] }, top: { audit: { to: { file } } } };
+  const { send, billing, support, app } = await start(t, options);
+  await send(billing);
+  await send(billing, { authorization: '' });
+  await send(support);
+  await send(support, { path: '/elsewhere' });
+  await send('malformed');
   const expected = [
     ['billing', 'github', 200],
     ['billing', 'github', 401],
@@ -180,35 +194,32 @@ test('metrics, audit records, decisions and the status page name the agent', asy
   ];
 
   const metrics = await app.metrics();
-  const counted = (name: string, labels: Record<string, string>) => sumSamples(metrics, name, labels);
   for (const [agent, route, code] of [
     ['billing', 'github', '2xx'],
     ['billing', 'github', '4xx'],
     ['support', 'github', '4xx'],
     ['support', '_unmatched', '4xx'],
   ] as const) {
-    assert.equal(counted('cambist_agent_requests_total', { agent, route, code }), 1, `${agent} ${route} ${code}`);
+    const labels = { agent, route, code };
+    assert.equal(sumSamples(metrics, 'cambist_agent_requests_total', labels), 1, JSON.stringify(labels));
   }
-  assert.equal(counted('cambist_agent_requests_total', {}), 4);
+  assert.equal(sumSamples(metrics, 'cambist_agent_requests_total'), 4);
   const unknown = { route: '_unmatched', error: 'ERR_AGENT_UNKNOWN' };
-  assert.equal(counted('cambist_failures_total', unknown), 1);
+  assert.equal(sumSamples(metrics, 'cambist_failures_total', unknown), 1);
 
-  const records = recordsOf('request', readRecords(file));
-  assert.deepEqual(
-    records.map(({ agent, route, status }) => [agent, route, status]),
-    expected,
-  );
   const { decisions } = JSON.parse((await call(`${app.admin}/decisions`)).text) as DecisionReport;
-  assert.deepEqual(
-    decisions.map(({ agent, route, status }) => [agent, route, status]),
-    expected,
-  );
+  for (const each of [recordsOf('request', readRecords(file)), decisions]) {
+    assert.deepEqual(
+      each.map(({ agent, route, status }) => [agent, route, status]),
+      expected,
+    );
+  }
   const lines = t.mock.method(console, 'log', () => undefined);
   await tail(['--admin', new URL(app.admin).host, '--agent', 'billing', '--code', '401']);
-  const printed = lines.mock.calls.map(({ arguments: [line] }) => String(line));
+  const [printed, ...others] = lines.mock.calls.map(({ arguments: [line] }) => String(line));
   lines.mock.restore();
-  assert.equal(printed.length, 1);
-  assert.match(String(printed[0]), / 401 ERR_SUBJECT_TOKEN_MISSING github \(any host, path \/github\) agent=billing$/);
+  assert.deepEqual(others, []);
+  assert.match(String(printed), / 401 ERR_SUBJECT_TOKEN_MISSING github \(any host, path \/github\) agent=billing$/);
 
   const report = JSON.parse((await call(`${app.admin}/status.json`)).text) as StatusReport;
   assert.deepEqual(
@@ -225,16 +236,17 @@ test('metrics, audit records, decisions and the status page name the agent', asy
 
 test("the token of an agent does not count in the caller's place", async (t) => {
   const { send, billing, cluster } = await start(t);
-  const response = await send({ 'x-agent-token': billing, authorization: `Bearer ${billing}` });
+  const response = await send(billing, { authorization: `Bearer ${billing}` });
   assertProblem(response, 'ERR_SUBJECT_TOKEN_INVALID');
   assert.equal(cluster.requests.length, 0);
 });
 
 test('sends the token of the agent as actor_token, and keeps the tokens of agents apart', async (t) => {
-  const { send, billing, support, tokenOf, authorizationServer } = await start(t, { actor_token: { from: 'agent' } });
+  const gateway = await start(t, { route: { actor_token: { from: 'agent' } } });
+  const { send, billing, support, tokenOf, authorizationServer } = gateway;
   const renewed = await tokenOf('team-a:billing');
   for (const token of [billing, billing, renewed, support, support]) {
-    assert.equal((await send({ 'x-agent-token': token })).status, 200);
+    assert.equal((await send(token)).status, 200);
   }
   assert.deepEqual(
     authorizationServer.requests.map(({ form }) => form.get('actor_token')),
@@ -243,82 +255,74 @@ test('sends the token of the agent as actor_token, and keeps the tokens of agent
 });
 
 /** A connection of the caller's own, which is kept alive. */
-function keepAlive(t: TestContext) {
+function keepAlive(t: TestContext): PlainAgent {
   const agent = new PlainAgent({ keepAlive: true, maxSockets: 1 });
   t.after(() => agent.destroy());
-  return { agent, close: () => agent.destroy() };
+  return agent;
 }
 
 test('an agent with many requests in flight leaves room for another', async (t) => {
   const hung = await startFakeUpstream(t, neverRespond);
   const limits = { max_in_flight: 5, max_in_flight_per_upstream: 5 };
-  const forward_proxy = { connect: [`127.0.0.1:${hung.port}`] };
-  const gateway = await start(t, {}, {}, { limits, forward_proxy });
-  const { send, billing, support, app, authorization, upstream, config } = gateway;
-  const connect = async (token: string) => {
-    const connection = await connectRaw(app.url);
-    connection.send(`CONNECT 127.0.0.1:${hung.port} HTTP/1.1\r\nx-agent-token: ${token}\r\n\r\n`);
-    return connection;
-  };
+  const target = `127.0.0.1:${hung.port}`;
+  const gateway = await start(t, { top: { limits, forward_proxy: { connect: [target] } } });
+  const { send, sendConnect, billing, support, app, authorization, upstream, config } = gateway;
   const { handler } = upstream;
   upstream.handler = neverRespond;
   const leaving = new AbortController();
   const options = { headers: { authorization, 'x-agent-token': billing }, signal: leaving.signal };
   const held = [1, 2, 3].map(() => call(`${app.url}/github`, options).catch(() => 'closed'));
   await eventually('the backend has the requests', () => upstream.requests.length === 3);
-  await (await connect(billing)).until('200 Connection Established');
+  await (await sendConnect(target, billing)).until('200 Connection Established');
   upstream.handler = handler;
 
-  assertProblem(await send({ 'x-agent-token': billing }), 'ERR_OVERLOADED');
+  assertProblem(await send(billing), 'ERR_OVERLOADED');
   assert.match(app.logText(), /agent \\"billing\\" has 80 % of limits\.max_in_flight/);
-  assert.match(await (await connect(billing)).closed(), /^HTTP\/1\.1 503 [\s\S]*ERR_OVERLOADED/);
-  assert.equal((await send({ 'x-agent-token': support })).status, 200);
-  const tunnel = await connect(support);
+  assert.match(await (await sendConnect(target, billing)).closed(), /^HTTP\/1\.1 503 [\s\S]*ERR_OVERLOADED/);
+  assert.equal((await send(support)).status, 200);
+  const tunnel = await sendConnect(target, support);
   await tunnel.until('200 Connection Established');
   tunnel.socket.destroy();
 
   app.reloadTo({ ...config, agents: { ...(config.agents as object), known: { billing: BILLING } } });
-  await eventually('the only agent gets all', async () => (await send({ 'x-agent-token': billing })).status === 200);
+  await eventually('the only agent gets all', async () => (await send(billing)).status === 200);
   app.reloadTo(config);
-  assertProblem(await send({ 'x-agent-token': billing }), 'ERR_OVERLOADED');
+  assertProblem(await send(billing), 'ERR_OVERLOADED');
   leaving.abort();
   await Promise.all(held);
-  await eventually('its requests are finished', async () => (await send({ 'x-agent-token': billing })).status === 200);
+  await eventually('its requests are finished', async () => (await send(billing)).status === 200);
 });
 
 test('an agent with many connections leaves room for another', async (t) => {
-  const { app, authorization, billing, support, tokenOf, config } = await start(
-    t,
-    {},
-    {},
-    { limits: { max_connections: 5 } },
-  );
-  const get = ({ agent }: { readonly agent: PlainAgent }, token: string) =>
-    call(`${app.url}/github`, { agent, headers: { authorization, 'x-agent-token': token } });
+  const { app, send, billing, support, tokenOf, config } = await start(t, { top: { limits: { max_connections: 5 } } });
   const four = Array.from({ length: 4 }, () => keepAlive(t));
-  for (const connection of four) assert.equal((await get(connection, billing)).status, 200);
-
+  const assertServed = async () => {
+    for (const agent of four) assert.equal((await send(billing, { agent })).status, 200);
+  };
+  await assertServed();
   for (let i = 0; i < 3; i += 1) {
     // Verification of a new token takes a moment, after which the request is complete.
-    const refused = await get(keepAlive(t), i < 2 ? billing : await tokenOf('team-a:billing', { ttlSeconds: 77 }));
+    const token = i < 2 ? billing : await tokenOf('team-a:billing', { ttlSeconds: 77 });
+    const refused = await send(token, { agent: keepAlive(t) });
     assertProblem(refused, 'ERR_OVERLOADED');
     assert.equal(refused.headers.connection, 'close');
-    for (const connection of four) assert.equal((await get(connection, billing)).status, 200);
+    await assertServed();
   }
   assert.match(app.logText(), /agent \\"billing\\" has 80 % of limits\.max_connections/);
-  assert.equal((await get(keepAlive(t), support)).status, 200);
+  assert.equal((await send(support, { agent: keepAlive(t) })).status, 200);
 
   app.reloadTo({ ...config, limits: { max_connections: 2 } });
-  for (const connection of four) assert.equal((await get(connection, billing)).status, 200);
+  await assertServed();
   app.reloadTo(config);
-  four[0]?.close();
-  await eventually('another takes its place', async () => (await get(keepAlive(t), billing)).status === 200);
+  four[0]?.destroy();
+  const isServed = async () => (await send(billing, { agent: keepAlive(t) })).status === 200;
+  await eventually('another takes its place', isServed);
 });
 
 test('thousands of connections of one agent keep no other agent out', async (t) => {
-  const limits = { max_in_flight: 100, max_connections: 500 };
-  const { app, authorization, billing, support, send } = await start(t, {}, {}, { limits });
-  assert.equal((await send({ 'x-agent-token': billing })).status, 200);
+  const top = { limits: { max_in_flight: 100, max_connections: 500 } };
+  const { app, authorization, billing, support, send } = await start(t, { top });
+  assert.equal((await send(billing)).status, 200);
   const sockets = Array.from({ length: 3000 }, (_, index) => {
     const socket = connect(Number(new URL(app.url).port), '127.0.0.1')
       .on('error', () => {})
@@ -332,35 +336,31 @@ test('thousands of connections of one agent keep no other agent out', async (t) 
   await eventually('the flood is over', async () => !sockets.some((socket) => socket.connecting));
   // A connection that has sent nothing yet may give way to those that the flood left in the queue.
   const isServed = async (token: string): Promise<boolean> =>
-    (await send({ 'x-agent-token': token }).catch(() => undefined))?.status === 200;
+    (await send(token).catch(() => undefined))?.status === 200;
   for (let i = 0; i < 20; i += 1) await eventually('another agent is served', () => isServed(support));
   for (const socket of sockets) socket.destroy();
   await eventually('the agent is served again', () => isServed(billing));
 });
 
 test('a CONNECT counts as a connection of its agent before anything follows in it', async (t) => {
-  const route = { match: { host: 'tools.example.com' } };
-  const { app, authorization, billing, support } = await start(t, route, {}, { limits: { max_connections: 5 } });
-  const connect = async (token: string) => {
-    const connection = await connectRaw(app.url);
-    connection.send(`CONNECT tools.example.com:80 HTTP/1.1\r\nx-agent-token: ${token}\r\n\r\n`);
-    return connection;
-  };
+  const options = { route: { match: { host: 'tools.example.com' } }, top: { limits: { max_connections: 5 } } };
+  const gateway = await start(t, options);
+  const { app, billing, support } = gateway;
+  const connect = (token: string) => gateway.sendConnect('tools.example.com:80', token);
   const four = await Promise.all([billing, billing, billing, billing].map(connect));
   for (const connection of four) await connection.until('200 Connection Established');
   assert.match(await (await connect(billing)).closed(), /^HTTP\/1\.1 503 [\s\S]*ERR_OVERLOADED/);
   assert.equal(app.logs.filter(({ agent, status }) => agent === 'billing' && status === 503).length, 1);
   await (await connect(support)).until('200 Connection Established');
   for (const connection of four) {
-    connection.send(`GET /a HTTP/1.1\r\nhost: tools.example.com\r\nauthorization: ${authorization}\r\n\r\n`);
+    connection.send(requestText(gateway, '/a', 'Host: tools.example.com'));
     await connection.until('HTTP/1.1 200 OK');
   }
 });
 
 test('a connection with requests of two agents counts to none', async (t) => {
-  const { app, authorization, billing, support } = await start(t, {}, {}, { limits: { max_connections: 3 } });
-  const get = ({ agent }: { readonly agent: PlainAgent }, token: string) =>
-    call(`${app.url}/github`, { agent, headers: { authorization, 'x-agent-token': token } });
+  const { app, send, billing, support } = await start(t, { top: { limits: { max_connections: 3 } } });
+  const get = (agent: PlainAgent, token: string) => send(token, { agent });
   const connections = async () => {
     const { agents = [] } = JSON.parse((await call(`${app.admin}/status.json`)).text) as StatusReport;
     return agents.map(({ connections: each }) => each);
@@ -375,8 +375,8 @@ test('a connection with requests of two agents counts to none', async (t) => {
   for (const token of [billing, support, billing]) assert.equal((await get(proxy, token)).status, 200);
   assert.equal((await get(keepAlive(t), billing)).status, 200);
   assert.deepEqual(await connections(), [2, 0]);
-  proxy.close();
-  own.close();
+  proxy.destroy();
+  own.destroy();
   await eventually('the closed connections no longer count', async () => String(await connections()) === '1,0');
 });
 
@@ -392,16 +392,12 @@ const withId = (uri: string, options = {}) => authority.issueClient({ hosts: [ur
 async function startMutual(t: TestContext, route: Record<string, unknown> = {}) {
   const folder = temporaryFolder(t);
   const tls = { ...listenerTls(folder, authority), client_certificate: 'optional' };
-  const gateway = await start(
-    t,
+  const known = { billing: { ...BILLING, spiffe_id: BILLING_ID }, support: { spiffe_id: SUPPORT } };
+  const gateway = await start(t, {
     route,
-    {
-      certificate: true,
-      forwarded: { from: [PROXY] },
-      known: { billing: { ...BILLING, spiffe_id: BILLING_ID }, support: { spiffe_id: SUPPORT } },
-    },
-    { listen: { address: '127.0.0.1:0', tls } },
-  );
+    agents: { certificate: true, forwarded: { from: [PROXY] }, known },
+    top: { listen: { address: '127.0.0.1:0', tls } },
+  });
   /** @returns the status and the error code */
   async function get(options: RequestOptions, headers: Record<string, string | string[]> = {}) {
     const sent = request(`${gateway.app.url}/github`, {
@@ -475,14 +471,16 @@ test('believes a forwarded certificate only from a listed proxy', async (t) => {
 test('a certificate counts until it expires, and while its issuer is trusted', async (t) => {
   const skip = skippedTime(t);
   const { get, app, replaceCa } = await startMutual(t);
-  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
-  t.after(() => agent.destroy());
-  const brief = { ...withId(SUPPORT, { validUntilSeconds: 300 }), agent };
+  const keptAlive = (options: RequestOptions) => {
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    t.after(() => agent.destroy());
+    return { ...options, agent };
+  };
+  const brief = keptAlive(withId(SUPPORT, { validUntilSeconds: 300 }));
   assert.deepEqual(await get(brief), OK);
   skip(300_000);
   assert.deepEqual(await get(brief), UNKNOWN);
-  const kept = { ...withId(SUPPORT), agent: new Agent({ keepAlive: true, maxSockets: 1 }) };
-  t.after(() => kept.agent.destroy());
+  const kept = keptAlive(withId(SUPPORT));
   assert.deepEqual(await get(kept), OK);
   const next = createCertificateAuthority('the next CA');
   replaceCa(next.cert + authority.cert);
@@ -494,34 +492,27 @@ test('a certificate counts until it expires, and while its issuer is trusted', a
 });
 
 test('refuses a WebSocket and a CONNECT without an agent', async (t) => {
-  const { app, billing } = await start(t);
+  const { send, sendConnect, billing } = await start(t);
   const webSocket = { upgrade: 'websocket', connection: 'upgrade', 'sec-websocket-key': 'a'.repeat(22) };
-  assertProblem(await call(`${app.url}/github`, { headers: webSocket }), 'ERR_AGENT_UNKNOWN');
-  for (const [header, status] of [
-    ['', 401],
-    [`X-Agent-Token: ${billing}\r\n`, 403],
-  ] as const) {
-    const connection = await connectRaw(app.url);
-    connection.send(`CONNECT other.example.com:443 HTTP/1.1\r\nHost: other.example.com:443\r\n${header}\r\n`);
-    assert.match(await connection.closed(), new RegExp(`^HTTP/1.1 ${status} `));
-  }
+  assertProblem(await send(undefined, webSocket), 'ERR_AGENT_UNKNOWN');
+  const statusOf = async (token?: string) =>
+    (await (await sendConnect('x.example.com:443', token)).closed()).slice(9, 12);
+  assert.deepEqual([await statusOf(), await statusOf(billing)], ['401', '403']);
 });
 
+const INSIDE = { host: 'github.example.com' };
+
 test('requests inside a CONNECT have its agent, whatever their own headers say', async (t) => {
-  const { app, billing, support, upstream, authorization } = await start(t, {
-    match: { host: 'github.example.com' },
-    agents: ['billing'],
-  });
+  const gateway = await start(t, { route: { match: INSIDE, agents: ['billing'] } });
+  const { sendConnect, billing, support, upstream } = gateway;
   for (const [outer, inner, status] of [
     [billing, support, 200],
     [support, billing, 403],
   ] as const) {
-    const connection = await connectRaw(app.url);
-    const host = 'github.example.com';
-    connection.send(`CONNECT ${host}:80 HTTP/1.1\r\nHost: ${host}:80\r\nX-Agent-Token: ${outer}\r\n\r\n`);
+    const connection = await sendConnect(`${INSIDE.host}:80`, outer);
     await connection.until('Established\r\n\r\n');
-    const lines = [`Host: ${host}`, `X-Agent-Token: ${inner}`, `Authorization: ${authorization}`, 'Connection: close'];
-    connection.send(`GET /github HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n`);
+    const lines = [`Host: ${INSIDE.host}`, `X-Agent-Token: ${inner}`, 'Connection: close'];
+    connection.send(requestText(gateway, '/github', ...lines));
     assert.match(await connection.closed(), new RegExp(`HTTP/1.1 ${status} `));
   }
   assert.equal(upstream.requests.length, 1);
@@ -530,18 +521,14 @@ test('requests inside a CONNECT have its agent, whatever their own headers say',
 
 test('no copy of the token of a CONNECT goes upstream from inside of it', async (t) => {
   for (const credential of ['exchange', 'none', 'passthrough']) {
-    const { app, billing, upstream, authorization } = await start(t, {
-      match: { host: 'github.example.com' },
-      credential,
-    });
-    const connection = await connectRaw(app.url);
-    connection.send(`CONNECT github.example.com:80 HTTP/1.1\r\nX-Agent-Token: ${billing}\r\n\r\n`);
+    const gateway = await start(t, { route: { match: INSIDE, credential } });
+    const { billing, upstream } = gateway;
+    const connection = await gateway.sendConnect(`${INSIDE.host}:80`, billing);
     await connection.until('Established\r\n\r\n');
-    const head = (path: string) =>
-      `GET ${path} HTTP/1.1\r\nHost: github.example.com\r\nAuthorization: ${authorization}\r\n`;
-    connection.send(`${head('/')}X-Copy: token=${billing}\r\nCookie: agent=${billing}\r\n\r\n`);
+    const host = `Host: ${INSIDE.host}`;
+    connection.send(requestText(gateway, '/', host, `X-Copy: token=${billing}`, `Cookie: agent=${billing}`));
     await connection.until('HTTP/1.1 200 OK');
-    connection.send(`${head(`/${billing}`)}Connection: close\r\n\r\n`);
+    connection.send(requestText(gateway, `/${billing}`, host, 'Connection: close'));
     assert.match(await connection.closed(), /HTTP\/1\.1 401 [\s\S]*ERR_SUBJECT_TOKEN_INVALID/, credential);
     const [{ headers = {} } = {}, ...others] = upstream.requests;
     assert.deepEqual([headers['x-copy'], headers.cookie, others.length], [undefined, undefined, 0], credential);
@@ -549,18 +536,13 @@ test('no copy of the token of a CONNECT goes upstream from inside of it', async 
 });
 
 test('tells the agents of pipelined requests apart', async (t) => {
-  const { app, billing, support, authorization } = await start(t, { agents: ['billing'] });
+  const gateway = await start(t, { route: { agents: ['billing'] } });
+  const { app, billing, support } = gateway;
   const connection = await connectRaw(app.url);
-  const requests = [billing, support, billing, ''].map((token) =>
-    [
-      'GET /github HTTP/1.1',
-      `Host: ${new URL(app.url).host}`,
-      ...(token === '' ? [] : [`X-Agent-Token: ${token}`]),
-      `Authorization: ${authorization}`,
-      '\r\n',
-    ].join('\r\n'),
-  );
-  connection.send(requests.join(''));
+  for (const token of [billing, support, billing, '']) {
+    const own = token === '' ? [] : [`X-Agent-Token: ${token}`];
+    connection.send(requestText(gateway, '/github', `Host: ${new URL(app.url).host}`, ...own));
+  }
   // The last response closes the connection.
   const statuses = (await connection.closed()).match(/(?<=HTTP\/1\.1 )\d+/g);
   assert.deepEqual(statuses, ['200', '403', '200', '401']);
@@ -568,21 +550,20 @@ test('tells the agents of pipelined requests apart', async (t) => {
 
 test("no spelling or copy of an agent's token goes upstream", async (t) => {
   for (const credential of ['exchange', 'none', 'passthrough']) {
-    const { send, billing, support, upstream, authorization } = await start(t, { credential });
+    const { send, billing, support, upstream, authorization } = await start(t, { route: { credential } });
     const copies = {
       x_agent_token: support,
       'x-copy': `token=${billing}`,
       cookie: `agent=${encodeURIComponent(`Bearer ${billing}`)}`,
       'x-basic': `Basic ${Buffer.from(`agent:${billing}`).toString('base64')}`,
     };
-    assert.equal((await send({ 'x-agent-token': billing, ...copies })).status, 200, credential);
+    assert.equal((await send(billing, copies)).status, 200, credential);
     const sent = upstream.requests[0]?.headers ?? {};
     for (const name of ['x-agent-token', ...Object.keys(copies)]) assert.equal(sent[name], undefined, name);
     if (credential === 'passthrough') assert.equal(sent.authorization, authorization);
-    const inUrl = await send({ 'x-agent-token': billing }, `/github?token=${billing}`);
-    assertProblem(inUrl, 'ERR_SUBJECT_TOKEN_INVALID');
+    assertProblem(await send(billing, { path: `/github?token=${billing}` }), 'ERR_SUBJECT_TOKEN_INVALID');
     if (credential !== 'none') {
-      const asCaller = await send({ 'x-agent-token': billing, authorization: `Bearer ${support}` });
+      const asCaller = await send(billing, { authorization: `Bearer ${support}` });
       assertProblem(asCaller, 'ERR_SUBJECT_TOKEN_INVALID');
     }
     assert.equal(upstream.requests.length, 1);
@@ -590,11 +571,8 @@ test("no spelling or copy of an agent's token goes upstream", async (t) => {
 });
 
 test('an agent that leaves while its token is verified leaves nothing behind', async (t) => {
-  const { app, billing, cluster } = await start(t, {}, {}, { limits: { max_connections: 2 } });
-  let release = (_: unknown): void => {};
-  const until = new Promise((resolve) => {
-    release = resolve;
-  });
+  const { app, billing, cluster } = await start(t, { top: { limits: { max_connections: 2 } } });
+  const { promise: until, resolve: release } = deferred<void>();
   cluster.metadataBehaviour = { kind: 'response', status: 500, until };
   for (const line of ['CONNECT other.example.com:443', 'GET /github', 'GET /github']) {
     const connection = await connectRaw(app.url);
@@ -604,7 +582,7 @@ test('an agent that leaves while its token is verified leaves nothing behind', a
     await delay(100);
   }
   cluster.metadataBehaviour = { kind: 'document' };
-  release(undefined);
+  release();
   await eventually('no request is in flight', async () => {
     const metrics = await app.metrics();
     return /requests_in_flight\{route="github"\} 0\n/.test(metrics) && !/requests_in_flight\{.*\} [1-9]/.test(metrics);
@@ -612,11 +590,12 @@ test('an agent that leaves while its token is verified leaves nothing behind', a
 });
 
 test('no session of an agent is resumed by another, or without a certificate', async (t) => {
-  const { app, authorization } = await startMutual(t);
+  const gateway = await startMutual(t);
   for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
     /** @returns the status, and what could resume the session */
     const visit = async (options: object) => {
-      const to = { port: Number(new URL(app.url).port), host: '127.0.0.1', ca: authority.cert, maxVersion };
+      const port = Number(new URL(gateway.app.url).port);
+      const to = { port, host: '127.0.0.1', ca: authority.cert, maxVersion };
       const socket = connectTls({ ...to, ...options });
       const sessions: unknown[] = [];
       socket.on('session', (session) => sessions.push(session));
@@ -625,8 +604,7 @@ test('no session of an agent is resumed by another, or without a certificate', a
         isReused = socket.isSessionReused();
       });
       const received = text(socket);
-      const lines = ['GET /github HTTP/1.1', 'Host: localhost', `Authorization: ${authorization}`, 'Connection: close'];
-      socket.write(`${lines.join('\r\n')}\r\n\r\n`);
+      socket.write(requestText(gateway, '/github', 'Host: localhost', 'Connection: close'));
       const status = (await received).slice(9, 12);
       assert.equal(isReused, false);
       return { status, session: sessions.at(-1) };

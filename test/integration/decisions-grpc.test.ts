@@ -3,11 +3,12 @@ import { connect as connectHttp2 } from 'node:http2';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { credentials, status } from '@grpc/grpc-js';
-import { createCertificateAuthority, listenerTls } from '../harness/certificates.ts';
+import { credentials, status, type VerifyOptions } from '@grpc/grpc-js';
+import { type CertificateAuthority, createCertificateAuthority, listenerTls } from '../harness/certificates.ts';
 import { type Check, checkRequest, startCheckClient } from '../harness/check-client.ts';
 import { eventually } from '../harness/eventually.ts';
 import { AS_DATA_PLANE, DECISION_SECRET, startDecisionGateway, startGateway } from '../harness/gateway.ts';
+import type { ServerTls } from '../harness/http-server.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
 import { startSpiffeAgent, svidParts, x509SvidResponse } from '../harness/spiffe-agent.ts';
 
@@ -23,11 +24,21 @@ async function start(t: TestContext, options: Parameters<typeof startDecisionGat
   return { ...gateway, client, ask };
 }
 
+const GRPC = { ':method': 'POST', 'content-type': 'application/grpc' };
+
+/** The credentials of a channel to a server of this authority, with the certificate of a client. */
+function channelOf({ cert }: CertificateAuthority, client?: Pair, options: VerifyOptions = {}) {
+  const [key, chain] = [client?.key, client?.cert].map((pem) => (pem === undefined ? null : Buffer.from(pem)));
+  return credentials.createSsl(Buffer.from(cert), key, chain, options);
+}
+
+type Pair = Pick<ServerTls, 'key' | 'cert'>;
+
 const hasCode = (code: status) => (error: unknown) => (error as { readonly code?: number }).code === code;
 
 for (const isRaw of [false, true]) {
-  test(`allows with the issued token, and refuses without a caller: ${isRaw ? 'raw headers' : 'a map'}`, async (t) => {
-    const { ask, authorization, authorizationServer, upstream, subjectToken } = await start(t);
+  test(`allows with the issued token, refuses without a caller, and counts both: ${isRaw ? 'raw headers' : 'a map'}`, async (t) => {
+    const { ask, authorization, authorizationServer, upstream, subjectToken, app } = await start(t);
     const headers = [
       [':path', '/docs'],
       ['authorization', authorization],
@@ -51,6 +62,12 @@ for (const isRaw of [false, true]) {
     assert.match(refused.body, /ERR_SUBJECT_TOKEN_MISSING/);
     assert.equal(refused.headers.authorization, undefined);
     assert.equal(upstream.requests.length, 0);
+    for (const counted of ['result="allowed"} 2', 'result="refused"} 1']) {
+      const line = `cambist_decisions_total{protocol="grpc",${counted}\n`;
+      await eventually('the decisions are counted', async () => (await app.metrics()).includes(line));
+    }
+    assert.match(app.logText(), /"way_in":"decision","status":200,"outcome":"forwarded"/);
+    assert.doesNotMatch(app.logText(), /aborted_by/);
   });
 }
 
@@ -89,6 +106,13 @@ test('the route comes from context_extensions alone', async (t) => {
   const { ask, authorization } = await start(t, {
     moreRoutes: [{ name: 'reads', match: { path: '/reads', methods: ['GET'] }, upstream: 'http://127.0.0.1:1/mcp' }],
   });
+  const route = ['route', 'github'] as const;
+  const withHeader = (name: string, value: string) => ({
+    headers: [
+      ['authorization', authorization],
+      [name, value],
+    ] as const,
+  });
   assert.equal((await ask({ path: '/docs' })).isAllowed, true);
   for (const check of [
     { context: [] },
@@ -96,12 +120,7 @@ test('the route comes from context_extensions alone', async (t) => {
     { context: [['route', '']] },
     { context: [['route', 'unknown']] },
     { context: [['route', 'a\nb']] },
-    {
-      context: [
-        ['route', 'github'],
-        ['route', 'github'],
-      ],
-    },
+    { context: [route, route] },
     { context: [], headers: [['x-cambist-route', 'github']] },
     { context: [['route', 'reads']], method: 'DELETE' },
     { method: 'TRACE' },
@@ -111,24 +130,9 @@ test('the route comes from context_extensions alone', async (t) => {
     { path: 'http://other.example.com/github' },
     { path: '/github\r\n' },
     { host: 'a b' },
-    {
-      headers: [
-        ['authorization', authorization],
-        ['x-a', 'b\r\nc'],
-      ],
-    },
-    {
-      headers: [
-        ['authorization', authorization],
-        ['x a', 'b'],
-      ],
-    },
-    {
-      headers: [
-        ['authorization', authorization],
-        ['x-a', 'b'.repeat(40_000)],
-      ],
-    },
+    withHeader('x-a', 'b\r\nc'),
+    withHeader('x a', 'b'),
+    withHeader('x-a', 'b'.repeat(40_000)),
   ] as readonly Check[]) {
     const response = await ask(check);
     assert.deepEqual([response.isAllowed, response.status, response.headers.authorization], [false, 403, undefined]);
@@ -186,11 +190,9 @@ test('bounds the health checks that clients leave open, and still responds to ot
   const { client, app } = await start(t);
   const session = connectHttp2(app.decisionsByGrpc ?? '');
   session.on('error', () => {});
-  const type = { 'content-type': 'application/grpc' };
-  const calls = Array.from({ length: 1000 }, () => {
-    const call = session.request({ ':method': 'POST', ':path': '/grpc.health.v1.Health/Check', ...type });
-    return call.on('error', () => {});
-  });
+  const calls = Array.from({ length: 1000 }, () =>
+    session.request({ ...GRPC, ':path': '/grpc.health.v1.Health/Check' }).on('error', () => {}),
+  );
   await new Promise((resolve) => session.ping(resolve));
   await eventually('readiness', async () => (await client.health()) === 1);
   await eventually('the oldest call is cancelled', () => calls[0]?.closed === true);
@@ -252,17 +254,11 @@ test('takes a Unix socket, and client certificates', async (t) => {
   const authority = createCertificateAuthority();
   const tls = listenerTls(folder, authority);
   const secure = await start(t, { decisions: { grpc: { listen: { address: '127.0.0.1:0', tls } } } });
-  const own = authority.issueClient({ hosts: ['spiffe://example.org/ns/mesh/sa/gateway'] });
-  const ask = (key?: string, cert?: string) => {
-    const channel = credentials.createSsl(
-      Buffer.from(authority.cert),
-      key === undefined ? null : Buffer.from(key),
-      cert === undefined ? null : Buffer.from(cert),
-    );
-    const client = startCheckClient(t, secure.app.decisionsByGrpc ?? '', {}, channel);
-    return client.check({ headers: [['authorization', secure.authorization]] });
-  };
-  assert.equal((await ask(own.key, own.cert)).isAllowed, true);
+  const ask = (client?: Pair) =>
+    startCheckClient(t, secure.app.decisionsByGrpc ?? '', {}, channelOf(authority, client)).check({
+      headers: [['authorization', secure.authorization]],
+    });
+  assert.equal((await ask(authority.issueClient())).isAllowed, true);
   await assert.rejects(ask(), hasCode(status.UNAVAILABLE));
 });
 
@@ -282,28 +278,15 @@ test('an idle connection gives way to a new one at the limit', async (t) => {
   idle.on('error', () => {});
   await new Promise((resolve) => idle.once('connect', resolve));
   // A call without a message, or without an end, does not occupy it.
-  const type = { 'content-type': 'application/grpc' };
-  const silent = idle.request({ ':method': 'POST', ':path': '/grpc.health.v1.Health/Check', ...type });
-  silent.on('error', () => {});
-  const unfinished = idle.request({ ':method': 'POST', ':path': '/grpc.health.v1.Health/Check', ...type });
-  unfinished.on('error', () => {});
-  unfinished.write(Buffer.alloc(5));
+  const [, unfinished] = [1, 2].map(() =>
+    idle.request({ ...GRPC, ':path': '/grpc.health.v1.Health/Check' }).on('error', () => {}),
+  );
+  unfinished?.write(Buffer.alloc(5));
   assert.equal((await ask()).isAllowed, true);
   const third = startCheckClient(t, app.decisionsByGrpc ?? '');
   const headers: Check['headers'] = [['authorization', authorization]];
   assert.equal((await third.check({ headers }, AS_DATA_PLANE)).isAllowed, true);
   await eventually('the idle connection is closed', () => idle.closed || idle.destroyed);
-});
-
-test('counts, logs and records a decision as a forwarded request', async (t) => {
-  const { ask, app } = await start(t);
-  await ask();
-  assert.match(await app.metrics(), /cambist_arrivals_total\{route="github",way_in="decision"\} 1/);
-  const counted = /^cambist_decisions_total\{protocol="grpc",result="allowed"\} 1$/m;
-  await eventually('the decision is counted', async () => counted.test(await app.metrics()));
-  await eventually('the log line', () => app.logText().includes('"msg":"request"'));
-  assert.match(app.logText(), /"route":"github","method":"GET","way_in":"decision","status":200,"outcome":"forwarded"/);
-  assert.doesNotMatch(app.logText(), /aborted_by/);
 });
 
 test('says that a client does not speak HTTP/2', async (t) => {
@@ -317,11 +300,8 @@ test('says that a client does not speak HTTP/2', async (t) => {
 for (const isSpiffe of [false, true]) {
   test(`the agent is the one that the data plane forwards, ${isSpiffe ? 'over tls: spiffe' : 'with client_ca'}`, async (t) => {
     const authority = createCertificateAuthority();
-    const [own, plane, known] = ['cambist', 'plane', 'agent'].map((name) => `spiffe://example.org/${name}`) as [
-      string,
-      string,
-      string,
-    ];
+    const [own, plane, agent] = ['cambist', 'plane', 'agent'].map((name) => `spiffe://example.org/${name}` as const);
+    assert.ok(own && plane && agent);
     const server = authority.issueServer({ hosts: [own] });
     const workloads = await startSpiffeAgent(t);
     workloads.send(x509SvidResponse([svidParts(own, server, authority.cert)]));
@@ -329,30 +309,23 @@ for (const isSpiffe of [false, true]) {
       address: '127.0.0.1:0',
       tls: isSpiffe ? 'spiffe' : listenerTls(temporaryFolder(t), authority, server),
     };
+    const known = { one: { spiffe_id: agent }, plane: { spiffe_id: plane } };
+    const agents = { certificate: true, forwarded: { from: [plane] }, known };
+    const spiffe = isSpiffe && { spiffe: { socket: workloads.address } };
     const { app, authorization } = await startGateway(t, {
-      top: {
-        ...(isSpiffe && { spiffe: { socket: workloads.address } }),
-        listen,
-        decisions: { grpc: { listen } },
-        agents: {
-          certificate: true,
-          forwarded: { from: [plane] },
-          known: { one: { spiffe_id: known }, plane: { spiffe_id: plane } },
-        },
-      },
+      top: { ...spiffe, listen, decisions: { grpc: { listen } }, agents },
     });
     const statusOf = async (client: string, headers: Check['headers'] = []) => {
-      const { key, cert } = authority.issueClient({ hosts: [client] });
-      const options = { checkServerIdentity: () => undefined };
-      const channel = credentials.createSsl(Buffer.from(authority.cert), Buffer.from(key), Buffer.from(cert), options);
+      const pair = authority.issueClient({ hosts: [client] });
+      const channel = channelOf(authority, pair, { checkServerIdentity: () => undefined });
       const asking = startCheckClient(t, app.decisionsByGrpc ?? '', {}, channel);
       return (await asking.check({ headers: [['authorization', authorization], ...headers] })).status ?? 200;
     };
-    const forwarded: Check['headers'] = [['x-forwarded-client-cert', `URI=${known}`]];
+    const forwarded: Check['headers'] = [['x-forwarded-client-cert', `URI=${agent}`]];
     assert.equal(await statusOf(plane, forwarded), 200);
     assert.match(app.logText(), /"agent":"one"/);
     // A certificate of a data plane, or of another client, is not that of an agent.
     assert.equal(await statusOf(plane), 401);
-    assert.equal(await statusOf(known, forwarded), 401);
+    assert.equal(await statusOf(agent, forwarded), 401);
   });
 }

@@ -1,9 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
-import { request as plainRequest } from 'node:http';
 import { request } from 'node:https';
-import { connect } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { readRecords, recordsOf } from '../harness/audit-records.ts';
@@ -18,8 +16,8 @@ import {
   startGateway,
   startInboundGateway,
 } from '../harness/gateway.ts';
-import { call, connectRaw } from '../harness/http-call.ts';
-import { temporaryFolder } from '../harness/lifetime.ts';
+import { type CallResponse, call, connectRaw } from '../harness/http-call.ts';
+import { temporaryFolder, writerInto } from '../harness/lifetime.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 
 /** cambist as the decision service of a data plane. */
@@ -34,6 +32,14 @@ async function start(t: TestContext, options: Parameters<typeof startDecisionGat
     });
   return { ...gateway, ask };
 }
+
+/** The headers of the request that the data plane drops. */
+const removedBy = ({ headers }: CallResponse) => String(headers['x-envoy-auth-headers-to-remove']).split(',');
+
+/** A route to a backend that no test reaches. */
+const unreached = (name: string, match: object, keys: object = {}) => {
+  return { name, match, upstream: 'http://127.0.0.1:1/mcp', ...keys };
+};
 
 /** What each dialect sends for a GET of /github/x?a=1. */
 const DIALECTS = {
@@ -56,7 +62,7 @@ for (const [dialect, { path, headers }] of Object.entries(DIALECTS)) {
       assert.equal(allowed.status, 200);
       assert.equal(allowed.headers.authorization, `Bearer ${authorizationServer.requests[0]?.issued}`);
       assert.equal(allowed.headers['cache-control'], 'no-store');
-      const removed = String(allowed.headers['x-envoy-auth-headers-to-remove']).split(',');
+      const removed = removedBy(allowed);
       assert.ok(!removed.includes('authorization'));
       for (const name of ['dpop', 'x-original-url', 'x_original_url', 'x-http-method-override']) {
         assert.ok(removed.includes(name), name);
@@ -87,12 +93,12 @@ test('the secret is required, and a client without it learns nothing', async (t)
   assert.doesNotMatch(app.logText(), new RegExp(DECISION_SECRET));
 });
 
+/** Options of a gateway whose secret is in this file. */
+const secretIn = (file: string) => ({ top: { decisions: { http: { listen: '127.0.0.1:0', secret: { file } } } } });
+
 test('refuses every client while the file of the secret has only white space', async (t) => {
-  const file = join(temporaryFolder(t), 'secret');
-  writeFileSync(file, ' \n');
-  const { app, authorization } = await startGateway(t, {
-    top: { decisions: { http: { listen: '127.0.0.1:0', secret: { file } } } },
-  });
+  const { file } = writerInto(temporaryFolder(t))('secret', ' \n');
+  const { app, authorization } = await startGateway(t, secretIn(file));
   for (const secret of [{}, { 'x-cambist-decision-secret': '' }]) {
     const response = await call(`${app.decisions}/ext-authz/github`, { headers: { authorization, ...secret } });
     assert.equal(response.status, 403);
@@ -101,9 +107,7 @@ test('refuses every client while the file of the secret has only white space', a
 
 test('is not ready until it has read the secret once', async (t) => {
   const file = join(temporaryFolder(t), 'secret');
-  const { app } = await startGateway(t, {
-    top: { decisions: { http: { listen: '127.0.0.1:0', secret: { file } } } },
-  });
+  const { app } = await startGateway(t, secretIn(file));
   const readiness = async () => (await call(`${app.admin}/readyz`)).text;
   const failed = /"decisions.http.secret":"ERR_CREDENTIAL_UNAVAILABLE"/;
   await eventually('the attempt has failed', async () => failed.test(await readiness()));
@@ -114,10 +118,10 @@ test('is not ready until it has read the secret once', async (t) => {
 test('a decision by name is for that route alone', async (t) => {
   const { ask, authorizationServer } = await start(t, {
     moreRoutes: [
-      { name: 'by-tool', match: { path: '/tools', mcp_name: 'read' }, upstream: 'http://127.0.0.1:1/mcp' },
-      { name: 'reads', match: { path: '/reads', methods: ['GET'] }, upstream: 'http://127.0.0.1:1/mcp' },
-      { name: 'open', match: { path: '/open' }, upstream: 'http://127.0.0.1:1/mcp', credential: 'none' },
-      { name: 'raw', match: { path: '/raw' }, upstream: 'http://127.0.0.1:1/mcp', credential: 'passthrough' },
+      unreached('by-tool', { path: '/tools', mcp_name: 'read' }),
+      unreached('reads', { path: '/reads', methods: ['GET'] }),
+      unreached('open', { path: '/open' }, { credential: 'none' }),
+      unreached('raw', { path: '/raw' }, { credential: 'passthrough' }),
     ],
   });
   // The data plane chose the route, whatever the path is.
@@ -140,10 +144,10 @@ test('a decision by name is for that route alone', async (t) => {
   }
   const open = await ask('/ext-authz/open/open');
   assert.deepEqual([open.status, open.headers.authorization], [200, undefined]);
-  assert.ok(String(open.headers['x-envoy-auth-headers-to-remove']).split(',').includes('authorization'));
+  assert.ok(removedBy(open).includes('authorization'));
   const raw = await ask('/ext-authz/raw/raw');
   assert.equal(raw.headers.authorization, undefined);
-  assert.ok(!String(raw.headers['x-envoy-auth-headers-to-remove']).split(',').includes('authorization'));
+  assert.ok(!removedBy(raw).includes('authorization'));
   assert.equal(authorizationServer.requests.length, 2);
 });
 
@@ -175,15 +179,12 @@ test('by match, the reported host, path and message choose the route', async (t)
   const { ask, authorizationServer } = await start(t, {
     decisions: { routes_by: 'match' },
     moreRoutes: [
-      { name: 'reads', match: tools('read'), upstream: 'http://127.0.0.1:1/mcp', scope: 'read' },
-      { name: 'writes', match: tools('write'), upstream: 'http://127.0.0.1:1/mcp', scope: 'write' },
+      unreached('reads', tools('read'), { scope: 'read' }),
+      unreached('writes', tools('write'), { scope: 'write' }),
     ],
   });
-  const headers = (name: string) => ({
-    'content-type': 'application/json',
-    'mcp-method': 'tools/call',
-    'mcp-name': name,
-  });
+  const json = { 'content-type': 'application/json', 'mcp-method': 'tools/call' };
+  const headers = (name: string) => ({ ...json, 'mcp-name': name });
   const call = (name: string) => JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name } });
   assert.equal((await ask('/ext-authz/github/x')).status, 200);
   assert.equal((await ask('/ext-authz/github/../tools')).status, 403);
@@ -206,8 +207,8 @@ test('by match, a client cannot ask for the token of a route that the data plane
     top: { host_header: 'x-backend-host' },
     route: { scope: 'github' },
     moreRoutes: [
-      { name: 'rest', match: { path: '/' }, upstream: 'http://127.0.0.1:1/mcp', scope: 'rest' },
-      { name: 'other', match: { host: 'other.example.com' }, upstream: 'http://127.0.0.1:1/mcp', scope: 'other' },
+      unreached('rest', { path: '/' }, { scope: 'rest' }),
+      unreached('other', { host: 'other.example.com' }, { scope: 'other' }),
     ],
   });
   assert.equal((await ask('/ext-authz/github', { 'x-backend-host': 'other.example.com' })).status, 200);
@@ -230,16 +231,12 @@ test('removes every header with the handle of a caller', async (t) => {
   const http = { listen: `unix:${temporaryFolder(t)}/socket` };
   const gateway = await startInboundGateway(t, { top: { decisions: { http } } });
   const { handle, inBaggage } = await openHandle(t, gateway);
-  const asked = plainRequest({
+  const response = await call('http://localhost/ext-authz/github', {
     socketPath: http.listen.slice('unix:'.length),
-    path: '/ext-authz/github',
     headers: { authorization: `Bearer ${handle}`, baggage: `a=b,cambist=${inBaggage}`, 'x-copy': handle, 'x-a': 'b' },
   });
-  asked.end();
-  const [response] = await once(asked, 'response');
-  response.resume();
-  assert.equal(response.statusCode, 200);
-  const removed = response.headers['x-envoy-auth-headers-to-remove'].split(',');
+  assert.equal(response.status, 200);
+  const removed = removedBy(response);
   assert.deepEqual(
     ['baggage', 'x-copy', 'x-a'].map((name) => removed.includes(name)),
     [true, true, false],
@@ -248,11 +245,9 @@ test('removes every header with the handle of a caller', async (t) => {
 
 test('a data plane that leaves while the secret is read leaves no count behind', async (t) => {
   const { app } = await start(t);
-  const address = new URL(app.decisions ?? '');
   for (let count = 0; count < 20; count++) {
-    const socket = connect(Number(address.port), address.hostname);
-    await once(socket, 'connect');
-    socket.write(`GET /ext-authz/github HTTP/1.1\r\nHost: a\r\nX-Cambist-Decision-Secret: ${DECISION_SECRET}\r\n\r\n`);
+    const { send, socket } = await connectRaw(app.decisions ?? '');
+    send(`GET /ext-authz/github HTTP/1.1\r\nHost: a\r\nX-Cambist-Decision-Secret: ${DECISION_SECRET}\r\n\r\n`);
     socket.resetAndDestroy();
   }
   await eventually(
@@ -268,7 +263,7 @@ test('removes copies of the token and other spellings of its headers', async (t)
     x_original_method: 'PUT',
     X_API_KEY: 'forged',
   });
-  const removed = String(response.headers['x-envoy-auth-headers-to-remove']).split(',');
+  const removed = removedBy(response);
   for (const name of ['authorization', 'x-copy', 'x_original_method', 'x_api_key'])
     assert.ok(removed.includes(name), name);
   assert.ok(!removed.includes('x-api-key'));
@@ -277,12 +272,7 @@ test('removes copies of the token and other spellings of its headers', async (t)
 
 test('refuses a copy of the token where the data plane drops headers by name alone', async (t) => {
   const { ask, subjectToken } = await start(t);
-  const report = {
-    'x-forwarded-method': 'GET',
-    'x-forwarded-uri': '/',
-    'x-original-method': 'GET',
-    'x-original-uri': '/',
-  };
+  const report = Object.assign({}, ...Object.values(DIALECTS).map(({ headers }) => headers));
   for (const path of ['/forward-auth/github', '/auth-request/github']) {
     assert.equal((await ask(path, report)).status, 200);
     for (const copy of [{ 'x-copy': subjectToken }, { cookie: `a=${subjectToken}` }, { 'x_original-url': '/a' }]) {
@@ -300,15 +290,11 @@ test('takes preflights only where the config allows them', async (t) => {
   const allowed = await ask('/ext-authz/github/x', preflight, 'OPTIONS');
   assert.deepEqual([allowed.status, allowed.headers.authorization], [200, undefined]);
   assert.match(String(allowed.headers['x-request-id']), /^[\w-]{36}$/);
-  assert.ok(String(allowed.headers['x-envoy-auth-headers-to-remove']).includes('authorization'));
-  assert.ok(String(allowed.headers['x-envoy-auth-headers-to-remove']).includes('x_http_method_override'));
-  const withToken = await ask(
-    '/ext-authz/github/x',
-    { ...preflight, authorization, 'x-copy': authorization },
-    'OPTIONS',
-  );
+  for (const name of ['authorization', 'x_http_method_override']) assert.ok(removedBy(allowed).includes(name), name);
+  const copies = { authorization, 'x-copy': authorization };
+  const withToken = await ask('/ext-authz/github/x', { ...preflight, ...copies }, 'OPTIONS');
   assert.match(String(withToken.headers.authorization), /^Bearer /);
-  assert.ok(String(withToken.headers['x-envoy-auth-headers-to-remove']).includes('x-copy'));
+  assert.ok(removedBy(withToken).includes('x-copy'));
   assert.equal((await ask('/ext-authz/github/x', { authorization: '' }, 'OPTIONS')).status, 401);
   assert.equal((await ask('/ext-authz/github/x', { ...preflight }, 'POST')).status, 401);
 });
@@ -319,12 +305,8 @@ test('auth-request has no statuses but 200, 401 and 403', async (t) => {
   authorizationServer.behaviour = { kind: 'response', status: 500 };
   const failed = await ask('/auth-request/github', report('POST'));
   assert.deepEqual([failed.status, failed.headers['x-cambist-error']], [403, 'ERR_STS_UNAVAILABLE']);
-  const stream = await ask('/auth-request/github', {
-    ...report('GET'),
-    authorization: '',
-    accept: 'text/event-stream',
-  });
-  assert.equal(stream.status, 403);
+  const stream = { ...report('GET'), authorization: '', accept: 'text/event-stream' };
+  assert.equal((await ask('/auth-request/github', stream)).status, 403);
 });
 
 test('refuses a method that no server takes, and logs nothing of it', async (t) => {
@@ -338,27 +320,23 @@ test('refuses a method that no server takes, and logs nothing of it', async (t) 
 });
 
 test('a request that is reported twice, or not at all, is refused', async (t) => {
-  const { app, authorization } = await start(t);
-  const headers = { ...AS_DATA_PLANE, authorization, 'x-forwarded-method': 'GET' };
-  for (const uri of [undefined, ['/github', '/docs']]) {
-    const response = await call(`${app.decisions}/forward-auth/github`, {
-      headers: { ...headers, ...(uri !== undefined && { 'x-forwarded-uri': uri }) } as never,
-    });
-    assert.equal(response.status, 403);
-  }
+  const { ask } = await start(t);
+  const headers = { 'x-forwarded-method': 'GET' };
+  assert.equal((await ask('/forward-auth/github', headers)).status, 403);
+  const twice = { ...headers, 'x-forwarded-uri': ['/github', '/docs'] as never };
+  assert.equal((await ask('/forward-auth/github', twice)).status, 403);
 });
 
 test('refuses web pages without a token by Origin and Sec-Fetch-Site, not by Host', async (t) => {
   const { ask } = await start(t, { route: { credential: 'client_credentials' } });
-  const host = {
-    'x-forwarded-method': 'GET',
-    'x-forwarded-uri': '/',
-    'x-forwarded-host': 'mcp.example.com',
-    authorization: '',
-  };
-  assert.equal((await ask('/forward-auth/github', host)).status, 200);
-  assert.equal((await ask('/forward-auth/github', { ...host, origin: 'https://mcp.example.com' })).status, 403);
-  assert.equal((await ask('/forward-auth/github', { ...host, 'sec-fetch-site': 'cross-site' })).status, 403);
+  const { path, headers } = DIALECTS['forward-auth'];
+  for (const [more, status] of [
+    [{}, 200],
+    [{ origin: 'https://mcp.example.com' }, 403],
+    [{ 'sec-fetch-site': 'cross-site' }, 403],
+  ] as const) {
+    assert.equal((await ask(path, { ...headers, ...more, authorization: '' })).status, status);
+  }
 });
 
 test('counts, logs and records a decision as a forwarded request', async (t) => {
@@ -400,17 +378,10 @@ test("the certificate of a data plane is not an agent's, and the one that it for
   const tls = listenerTls(temporaryFolder(t), authority);
   const [plane, agent] = ['spiffe://example.org/plane', 'spiffe://example.org/agent'];
   const listener = { address: '127.0.0.1:0', tls };
-  const gateway = await startGateway(t, {
-    top: {
-      listen: listener,
-      decisions: { http: { listen: listener }, preflights: 'allow' },
-      agents: {
-        certificate: true,
-        forwarded: { from: [plane] },
-        known: { one: { spiffe_id: agent }, plane: { spiffe_id: plane } },
-      },
-    },
-  });
+  const known = { one: { spiffe_id: agent }, plane: { spiffe_id: plane } };
+  const agents = { certificate: true, forwarded: { from: [plane] }, known };
+  const decisions = { http: { listen: listener }, preflights: 'allow' };
+  const gateway = await startGateway(t, { top: { listen: listener, decisions, agents } });
   const client = { ca: authority.cert, agent: false, ...authority.issueClient({ hosts: [plane] }) };
   const statusOf = async (headers: Record<string, string>, method = 'GET') => {
     const sent = request(`${gateway.app.decisions}/ext-authz/github`, {
@@ -440,11 +411,8 @@ test('a secret that a reload removes stays required until the restart', async (t
 test('keeps the connection of a data plane, with and without a secret', async (t) => {
   const { app } = await start(t);
   const socket = `unix:${temporaryFolder(t)}/s`;
-  const open = await startGateway(t, { top: { decisions: { http: { listen: socket } } } });
-  for (const [url, { authorization }] of [
-    [app.decisions, open],
-    [socket, open],
-  ] as const) {
+  const { authorization } = await startGateway(t, { top: { decisions: { http: { listen: socket } } } });
+  for (const url of [app.decisions, socket]) {
     const connection = await connectRaw(String(url));
     for (const [i, credential] of [authorization, '', authorization].entries()) {
       const headers = `x-cambist-decision-secret: ${DECISION_SECRET}\r\nauthorization: ${credential}\r\ncontent-length: 0`;

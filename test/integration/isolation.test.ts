@@ -1,14 +1,15 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
-import { rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { decodeJwt } from 'jose';
 import { startTestApp } from '../harness/app.ts';
-import { type FakeAuthorizationServer, startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
+import {
+  type FakeAuthorizationServer,
+  type MetadataBehaviour,
+  startFakeAuthorizationServer,
+} from '../harness/fake-authorization-server.ts';
 import { echo, type FakeUpstream, startFakeUpstream } from '../harness/fake-upstream.ts';
-import { startGateway } from '../harness/gateway.ts';
+import { type Gateway, startGateway } from '../harness/gateway.ts';
 import { assertProblem, call } from '../harness/http-call.ts';
 import { temporaryFolder, writerInto } from '../harness/lifetime.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
@@ -16,19 +17,22 @@ import { sumSamples } from '../harness/metric-samples.ts';
 const NAMES = ['red', 'blue'] as const;
 type Name = (typeof NAMES)[number];
 
-/** Every method of client authentication, with values that only its own server may receive. */
-const METHODS: Record<string, (name: Name, file: (name: string, text: string) => { file: string }) => object> = {
-  client_secret_basic: (name, file) => ({ client_secret: file(`${name}-secret`, secretOf(name)) }),
-  client_secret_post: (name, file) => ({ client_secret: file(`${name}-secret`, secretOf(name)) }),
-  client_secret_jwt: (name, file) => ({ client_secret: file(`${name}-secret`, secretOf(name)) }),
-  private_key_jwt: (name, file) => ({ private_key: file(`${name}-key`, newKey()) }),
-  client_assertion: (name, file) => ({ client_assertion: file(`${name}-assertion`, secretOf(name)) }),
-  none: () => ({}),
-};
+type File = (name: string, text: string) => { file: string };
 
 const secretOf = (name: Name): string => `${name}-secret-that-is-long-enough-to-be-found-anywhere`;
 const newKey = (): string =>
   generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+const withSecret = (name: Name, file: File) => ({ client_secret: file(`${name}-secret`, secretOf(name)) });
+
+/** Every method of client authentication, with values that only its own server may receive. */
+const METHODS: Record<string, (name: Name, file: File) => object> = {
+  client_secret_basic: withSecret,
+  client_secret_post: withSecret,
+  client_secret_jwt: withSecret,
+  private_key_jwt: (name, file) => ({ private_key: file(`${name}-key`, newKey()) }),
+  client_assertion: (name, file) => ({ client_assertion: file(`${name}-assertion`, secretOf(name)) }),
+  none: () => ({}),
+};
 
 interface Side {
   readonly server: FakeAuthorizationServer;
@@ -37,8 +41,7 @@ interface Side {
 }
 
 async function start(t: TestContext, method: string) {
-  const folder = temporaryFolder(t);
-  const file = writerInto(folder);
+  const file = writerInto(temporaryFolder(t));
   const side = async (name: Name): Promise<Side> => {
     const server = await startFakeAuthorizationServer(t);
     const upstream = await startFakeUpstream(t, echo);
@@ -112,30 +115,26 @@ for (const method of Object.keys(METHODS)) {
       sides.red.server.behaviour = { kind: 'response', status, headers: { location: sides.blue.server.tokenEndpoint } };
       assert.equal((await send('red')).status, 502);
     }
-    sides.red.server.metadataBehaviour = {
-      kind: 'response',
-      status: 307,
-      headers: { location: sides.blue.server.issuer },
-    };
     assert.equal(sides.blue.server.requests.length, 0);
     assertApart(sides);
   });
 
-  test(`with ${method}, metadata that names another server sends nothing there`, async (t) => {
-    const { sides, send, app } = await start(t, method);
-    const { tokenEndpoint, issuer } = sides.blue.server;
-    for (const fields of [
-      { token_endpoint: tokenEndpoint },
-      { issuer, token_endpoint: tokenEndpoint },
-      { token_endpoint: `${issuer}/other/token` },
-    ]) {
-      sides.red.server.metadataBehaviour = { kind: 'document', fields };
+  test(`with ${method}, metadata that names another server or redirects to it sends nothing there`, async (t) => {
+    for (const behaviourOf of [
+      ({ tokenEndpoint: token_endpoint }) => ({ kind: 'document', fields: { token_endpoint } }),
+      ({ issuer, tokenEndpoint: token_endpoint }) => ({ kind: 'document', fields: { issuer, token_endpoint } }),
+      ({ issuer }) => ({ kind: 'document', fields: { token_endpoint: `${issuer}/other/token` } }),
+      ({ issuer: location }) => ({ kind: 'response', status: 307, headers: { location } }),
+    ] as ((server: FakeAuthorizationServer) => MetadataBehaviour)[]) {
+      const { sides, send, app } = await start(t, method);
+      const behaviour = behaviourOf(sides.blue.server);
+      sides.red.server.metadataBehaviour = behaviour;
       assert.equal((await send('red')).status, 502);
+      const named = app.logText().includes('token endpoint on the host of authorization server \\"blue\\"');
+      assert.equal(named, behaviour.kind === 'document' && behaviour.fields?.issuer === undefined);
+      assert.equal(sides.blue.server.requests.length, 0);
+      assertApart(sides);
     }
-    assert.equal(sides.blue.server.requests.length, 0);
-    assert.match(app.logText(), /its metadata names a token endpoint on the host of authorization server \\"blue\\"/);
-    sides.red.server.metadataBehaviour = { kind: 'document' };
-    assertApart(sides);
   });
 
   test(`with ${method}, a refusal by one server sends nothing to the other`, async (t) => {
@@ -165,34 +164,24 @@ test('a caller of one server on the route of the other gets a token of the other
   assert.notEqual(blue?.issued, red?.issued);
 });
 
+/** Adds routes to the upstream, each at the path with its name. */
+function addRoutes({ app, config, upstream }: Gateway, routes: Record<string, Record<string, unknown>>): void {
+  const more = Object.entries(routes).map(([name, keys]) => {
+    return { name, match: { path: `/${name}` }, upstream: upstream.url, ...keys };
+  });
+  app.reloadTo({ ...config, routes: [...config.routes, ...more] });
+}
+
 /** Every kind of route that forwards requests without a caller's token, and one that requires a token. */
 async function startOpen(t: TestContext, keys: Record<string, unknown> = {}) {
   const gateway = await startGateway(t);
-  const { app, config, upstream, subjectToken } = gateway;
-  const file = join(tmpdir(), `cambist-cross-site-${process.pid}`);
-  await writeFile(file, subjectToken);
-  t.after(() => rm(file, { force: true }));
-  const server = { client_secret: { env: 'CROSS_SITE_SECRET' }, method: 'client_secret_basic' };
-  process.env.CROSS_SITE_SECRET = 'secret-of-the-client';
-  t.after(() => delete process.env.CROSS_SITE_SECRET);
-  const route = (name: string, own: Record<string, unknown>) => ({
-    name,
-    match: { path: `/${name}` },
-    upstream: upstream.url,
-    ...own,
-    ...keys,
-  });
-  app.reloadTo({
-    ...config,
-    authorization_servers: { local: { ...config.authorization_servers.local, client_auth: server } },
-    routes: [
-      ...config.routes,
-      route('service', { credential: 'client_credentials' }),
-      route('none', { credential: 'none' }),
-      route('passthrough', { credential: 'passthrough' }),
-      route('missing', { on_missing_subject: 'client_credentials' }),
-      route('file', { subject_token: { file } }),
-    ],
+  const file = writerInto(temporaryFolder(t))('subject-token', gateway.subjectToken);
+  addRoutes(gateway, {
+    service: { credential: 'client_credentials', ...keys },
+    none: { credential: 'none', ...keys },
+    passthrough: { credential: 'passthrough', ...keys },
+    missing: { on_missing_subject: 'client_credentials', ...keys },
+    file: { subject_token: file, ...keys },
   });
   return gateway;
 }
@@ -210,24 +199,18 @@ const BROWSER: Record<string, Record<string, string>> = {
 };
 
 for (const [request, headers] of Object.entries(BROWSER)) {
-  test(`refuses ${request} on every route that does not require a caller's token`, async (t) => {
-    const { app, upstream, authorizationServer } = await startOpen(t);
-    for (const name of OPEN) {
-      assertProblem(await call(`${app.url}/${name}`, { headers, body: '{}' }), 'ERR_CROSS_SITE_REQUEST');
-    }
+  test(`${request} needs the caller's token on every route`, async (t) => {
+    const { app, upstream, authorizationServer, authorization } = await startOpen(t);
+    const send = (name: string, more = {}) =>
+      call(`${app.url}/${name}`, { headers: { ...headers, ...more }, body: '{}' });
+    for (const name of OPEN) assertProblem(await send(name), 'ERR_CROSS_SITE_REQUEST');
+    assertProblem(await send('github'), 'ERR_SUBJECT_TOKEN_MISSING');
     assert.equal(upstream.requests.length + authorizationServer.requests.length, 0);
-    const text = await app.metrics();
     const refused = { route: 'service', error: 'ERR_CROSS_SITE_REQUEST' };
-    assert.equal(sumSamples(text, 'cambist_failures_total', refused), 1);
-  });
-
-  test(`forwards ${request} with a caller's token, and refuses it without one on a route that requires it`, async (t) => {
-    const { app, authorization } = await startOpen(t);
+    assert.equal(sumSamples(await app.metrics(), 'cambist_failures_total', refused), 1);
     for (const name of ['github', 'passthrough', 'missing']) {
-      const { status } = await call(`${app.url}/${name}`, { headers: { ...headers, authorization }, body: '{}' });
-      assert.equal(status, 200, name);
+      assert.equal((await send(name, { authorization })).status, 200, name);
     }
-    assertProblem(await call(`${app.url}/github`, { headers, body: '{}' }), 'ERR_SUBJECT_TOKEN_MISSING');
   });
 }
 
@@ -261,22 +244,12 @@ const OTHER = 'token-of-the-workload';
 /** Routes of all kinds to one upstream. Two of them have their own token header. */
 async function startMixed(t: TestContext) {
   const gateway = await startGateway(t, { route: { subject_token: { header: 'x-user-token' } } });
-  const { app, config, upstream } = gateway;
-  const more = (name: string, keys: Record<string, unknown>) => ({
-    name,
-    match: { path: `/${name}` },
-    upstream: upstream.url,
-    ...keys,
-  });
-  app.reloadTo({
-    ...config,
-    routes: [
-      ...config.routes,
-      more('plain', {}),
-      more('service', { credential: 'client_credentials' }),
-      more('open', { credential: 'none' }),
-      more('own', { credential: 'passthrough', subject_token: { header: 'x-own-token' } }),
-    ],
+  const { app, upstream } = gateway;
+  addRoutes(gateway, {
+    plain: {},
+    service: { credential: 'client_credentials' },
+    open: { credential: 'none' },
+    own: { credential: 'passthrough', subject_token: { header: 'x-own-token' } },
   });
   const send = async (name: string, headers: Record<string, string>) => {
     const { status } = await call(`${app.url}/${name}`, { headers });

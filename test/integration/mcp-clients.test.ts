@@ -1,11 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import {
-  Client,
-  Client as ClientV2,
-  StreamableHTTPClientTransport,
-  StreamableHTTPClientTransport as TransportV2,
-} from '@modelcontextprotocol/client';
+import { Client as ClientV2, StreamableHTTPClientTransport as TransportV2 } from '@modelcontextprotocol/client';
 import { Client as ClientV1 } from '@modelcontextprotocol/sdk/client/index.js';
 import { StreamableHTTPClientTransport as TransportV1 } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js';
@@ -34,49 +29,51 @@ async function start(t: TestContext) {
 
 const textOf = (content: unknown) => (content as { text?: string }[]).map(({ text = '' }) => text).join('');
 
-test('MCP client 2.4, 2026-07-28: the user opens the URL and consents, and the call goes on', async (t) => {
-  const { site, url, options, app } = await start(t);
-  const client = new Client(
-    { name: 'agent', version: '1' },
-    { capabilities: { elicitation: { form: {}, url: {} } }, versionNegotiation: { mode: 'auto' } },
-  );
+/** A client of MCP 2026-07-28 whose user opens each URL. */
+async function connectModern(
+  t: TestContext,
+  { url, options }: Pick<Awaited<ReturnType<typeof start>>, 'url' | 'options'>,
+  visit: (consentUrl: string) => Promise<'accept' | 'decline'>,
+) {
+  const capabilities = { elicitation: { form: {}, url: {} } };
+  const client = new ClientV2({ name: 'agent', version: '1' }, { capabilities, versionNegotiation: { mode: 'auto' } });
   t.after(() => client.close());
-  const opened: string[] = [];
   client.setRequestHandler('elicitation/create', async ({ params }) => {
     assert.ok(params.mode === 'url');
-    opened.push(params.url);
-    assert.match(await consentAt(params.url, 'alice', site.ca), /Connected/);
-    return { action: 'accept' };
+    return { action: await visit(params.url) };
   });
-  await client.connect(new StreamableHTTPClientTransport(url, options));
+  await client.connect(new TransportV2(url, options));
+  return client;
+}
+
+test('MCP client 2.4, 2026-07-28: the user opens the URL and consents, and the call goes on', async (t) => {
+  const setup = await start(t);
+  let opened = 0;
+  const client = await connectModern(t, setup, async (url) => {
+    opened += 1;
+    assert.match(await consentAt(url, 'alice', setup.site.ca), /Connected/);
+    return 'accept';
+  });
   assert.ok(
     (await client.listTools()).tools.some(({ name }) => name === 'echo'),
     'listing needs no consent',
   );
-  const result = await client.callTool({ name: 'echo', arguments: { message: 'hi' } });
-  assert.equal(textOf(result.content), 'hi');
-  assert.equal(opened.length, 1);
-  assert.equal(textOf((await client.callTool({ name: 'echo', arguments: { message: 'again' } })).content), 'again');
-  assert.equal(opened.length, 1);
-  assert.ok(!app.logText().includes('ticket='));
+  for (const message of ['hi', 'again']) {
+    assert.equal(textOf((await client.callTool({ name: 'echo', arguments: { message } })).content), message);
+    assert.equal(opened, 1);
+  }
+  assert.ok(!setup.app.logText().includes('ticket='));
 });
 
 test('MCP client 2.4: the consent of another person does not count', async (t) => {
-  const { site, url, options } = await start(t);
-  const client = new Client(
-    { name: 'agent', version: '1' },
-    { capabilities: { elicitation: { form: {}, url: {} } }, versionNegotiation: { mode: 'auto' } },
-  );
-  t.after(() => client.close());
+  const setup = await start(t);
   let rounds = 0;
-  client.setRequestHandler('elicitation/create', async ({ params }) => {
-    assert.ok(params.mode === 'url');
+  const client = await connectModern(t, setup, async (url) => {
     rounds += 1;
-    if (rounds > 2) return { action: 'decline' };
-    assert.match(await consentAt(params.url, 'mallory', site.ca), /Not you/);
-    return { action: 'accept' };
+    if (rounds > 2) return 'decline';
+    assert.match(await consentAt(url, 'mallory', setup.site.ca), /Not you/);
+    return 'accept';
   });
-  await client.connect(new StreamableHTTPClientTransport(url, options));
   await assert.rejects(client.callTool({ name: 'echo', arguments: { message: 'hi' } }), /ERR_CONSENT_REQUIRED/);
   assert.equal(rounds, 3);
 });
@@ -94,12 +91,7 @@ test('TypeScript SDK 1.32, 2025-11-25: the call fails with the URL, the user con
   assert.match(elicitation?.message ?? '', /consent/);
   assert.ok(error.message.endsWith(`: open ${elicitation?.url}`), error.message);
   assert.match(await consentAt(elicitation?.url ?? '', 'alice', site.ca), /Connected/);
-  await eventually('the consent counts', () =>
-    call().then(
-      (text) => text === 'hi',
-      () => false,
-    ),
-  );
+  await eventually('the consent counts', async () => (await call().catch(() => '')) === 'hi');
 });
 
 interface SignedIn {

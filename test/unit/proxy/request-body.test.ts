@@ -7,8 +7,11 @@ import { CambistError } from '../../../src/errors.ts';
 import { type BodySource, readWhole, takeBody } from '../../../src/proxy/request-body.ts';
 import { soon } from '../../harness/eventually.ts';
 
+const CHUNKED = { 'transfer-encoding': 'chunked' };
+const WHOLE = Buffer.from('helloworld');
+
 /** A request whose body the test pushes. */
-function requestWith(headers: Record<string, string>): IncomingMessage {
+function requestWith(headers: Readonly<Record<string, string>>): IncomingMessage {
   const request = new IncomingMessage(new Socket());
   Object.assign(request.headers, headers);
   return request;
@@ -19,9 +22,13 @@ function sourceOf(incoming: IncomingMessage): BodySource {
 }
 
 function pushAll(request: IncomingMessage, ...chunks: string[]): void {
-  for (const chunk of chunks) request.push(Buffer.from(chunk));
+  for (const chunk of chunks) request.push(chunk);
+  request.complete = true;
   request.push(null);
 }
+
+const leave = (request: IncomingMessage) => request.destroy(new Error('aborted'));
+const isHandled = (error: unknown) => error instanceof CambistError;
 
 async function read(content: Buffer | AsyncIterable<Buffer> | null): Promise<string> {
   if (content === null || Buffer.isBuffer(content)) return String(content);
@@ -38,31 +45,20 @@ test('replays a request without a body', async () => {
   }
 });
 
-const WHOLE = Buffer.from('helloworld');
-
 test('reads a small body whole and replays it, whether it arrives with the headers or later in pieces', async () => {
   for (const turns of [[['helloworld']], [['hello', 'world']], [['hello'], ['world']], [[], ['hello', 'world']]]) {
     const request = requestWith({ 'content-length': '10' });
     const taken = takeBody(sourceOf(request), 10);
     for (const [index, pieces] of turns.entries()) {
       if (index > 0) await new Promise(setImmediate);
-      for (const piece of pieces) request.push(Buffer.from(piece));
+      for (const piece of pieces) request.push(piece);
     }
-    request.complete = true;
-    request.push(null);
+    pushAll(request);
     const body = await taken;
     assert.deepEqual([body.content, body.replay()], [WHOLE, WHOLE], JSON.stringify(turns));
+    await new Promise(setImmediate);
+    assert.equal(request.readableEnded, true);
   }
-});
-
-test('reads a small body to the end of the request', async () => {
-  const request = requestWith({ 'content-length': '10' });
-  const taken = takeBody(sourceOf(request), 10);
-  pushAll(request, 'helloworld');
-  request.complete = true;
-  await taken;
-  await new Promise(setImmediate);
-  assert.equal(request.readableEnded, true);
 });
 
 test('does not wait for a body that arrived with its headers, and reads on to the end of the request', async (t) => {
@@ -74,20 +70,16 @@ test('does not wait for a body that arrived with its headers, and reads on to th
   let waits = 0;
   const taken = new Promise<[IncomingMessage, unknown]>((resolve, reject) => {
     server.on('request', (incoming) => {
-      const source: BodySource = {
-        incoming,
-        waitForBody(reading) {
-          waits += 1;
-          return reading;
-        },
+      const waitForBody = <Read>(reading: Promise<Read>) => {
+        waits += 1;
+        return reading;
       };
-      readWhole(source, 10).then((body) => resolve([incoming, body]), reject);
+      readWhole({ incoming, waitForBody }, 10).then((body) => resolve([incoming, body]), reject);
     });
   });
   caller.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhelloworld');
   const [incoming, body] = await taken;
-  assert.deepEqual(body, Buffer.from('helloworld'));
-  assert.equal(waits, 0);
+  assert.deepEqual([body, waits], [WHOLE, 0]);
   if (!incoming.readableEnded) await soon('the end', once(incoming, 'end'));
   assert.equal(incoming.complete, true);
 });
@@ -95,16 +87,15 @@ test('does not wait for a body that arrived with its headers, and reads on to th
 test('rejects a body that is larger than its Content-Length', async () => {
   const request = requestWith({ 'content-length': '9' });
   pushAll(request, 'hello', 'world');
-  request.complete = true;
   assert.equal(await readWhole(sourceOf(request), 9), undefined);
 });
 
 for (const [headers, limit, isReplayed] of [
   [{ 'content-length': '10' }, 9, false],
   [{ 'content-length': '10' }, 0, false],
-  [{ 'transfer-encoding': 'chunked' }, 10, true],
-  [{ 'transfer-encoding': 'chunked' }, 9, false],
-  [{ 'transfer-encoding': 'chunked' }, 0, false],
+  [CHUNKED, 10, true],
+  [CHUNKED, 9, false],
+  [CHUNKED, 0, false],
 ] as const) {
   const replays = isReplayed ? 'replays it once it is read' : 'does not replay it';
   test(`streams ${JSON.stringify(headers)} with a limit of ${limit}, and ${replays}`, async () => {
@@ -119,9 +110,9 @@ for (const [headers, limit, isReplayed] of [
 }
 
 test('keeps the connection of the caller open when a streaming body is not read to the end', async () => {
-  const request = requestWith({ 'transfer-encoding': 'chunked' });
+  const request = requestWith(CHUNKED);
   const taken = takeBody(sourceOf(request), 10);
-  request.push(Buffer.from('hello'));
+  request.push('hello');
   const body = await taken;
   for await (const _chunk of body.content as AsyncIterable<Buffer>) break;
   assert.equal(request.destroyed, false);
@@ -129,53 +120,41 @@ test('keeps the connection of the caller open when a streaming body is not read 
 });
 
 test('resolves a streaming body with its first bytes or when it is complete', async () => {
-  for (const [first, all] of [
-    ['hello', 'hello world'],
-    [undefined, ''],
-  ]) {
-    const request = requestWith({ 'transfer-encoding': 'chunked' });
+  for (const pieces of [['hello', ' world'], []]) {
+    const request = requestWith(CHUNKED);
     let isThere = false;
     const taken = Promise.resolve(takeBody(sourceOf(request), 20)).finally(() => {
       isThere = true;
     });
     await new Promise(setImmediate);
     assert.equal(isThere, false);
-    if (first !== undefined) request.push(Buffer.from(first));
-    else request.push(null);
+    const [first, ...rest] = pieces;
+    if (first === undefined) pushAll(request);
+    else request.push(first);
     const body = await taken;
-    if (first !== undefined) pushAll(request, ' world');
-    assert.equal(await read(body.content), all);
-    assert.deepEqual(body.replay(), Buffer.from(all ?? ''));
+    if (first !== undefined) pushAll(request, ...rest);
+    assert.equal(await read(body.content), pieces.join(''));
+    assert.deepEqual(body.replay(), Buffer.from(pieces.join('')));
   }
 });
 
-for (const headers of [{ 'content-length': '10' }, { 'content-length': '11' }, { 'transfer-encoding': 'chunked' }]) {
-  test(`a caller that leaves before or in its body (${JSON.stringify(headers)}) causes a handled error`, async () => {
-    const request = requestWith(headers as unknown as Record<string, string>);
+test('handles a caller that leaves before its body or within it', async () => {
+  for (const headers of [{ 'content-length': '10' }, { 'content-length': '11' }, CHUNKED]) {
+    const request = requestWith(headers as Record<string, string>);
     const taken = takeBody(sourceOf(request), 10);
-    request.destroy(new Error('aborted'));
-    await assert.rejects(
-      async () => taken,
-      (error) => error instanceof CambistError,
-    );
-  });
-}
-
-test('handles a caller that leaves while its body is read', async () => {
+    leave(request);
+    await assert.rejects(async () => taken, isHandled, JSON.stringify(headers));
+  }
   const request = requestWith({ 'content-length': '10' });
   const taken = takeBody(sourceOf(request), 10);
-  request.push(Buffer.from('hello'));
-  request.destroy(new Error('aborted'));
-  await assert.rejects(
-    async () => taken,
-    (error) => error instanceof CambistError,
-  );
+  request.push('hello');
+  leave(request);
+  await assert.rejects(async () => taken, isHandled);
 });
 
 test('handles a caller that left before its body is read, without waiting for the rest', async () => {
   const request = requestWith({ 'content-length': '10' });
-  request.on('error', () => {});
-  request.destroy(new Error('aborted'));
+  leave(request.on('error', () => {}));
   await new Promise(setImmediate);
-  await assert.rejects(soon('the error', readWhole(sourceOf(request), 10)), (error) => error instanceof CambistError);
+  await assert.rejects(soon('the error', readWhole(sourceOf(request), 10)), isHandled);
 });

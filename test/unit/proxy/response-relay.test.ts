@@ -44,45 +44,33 @@ async function relayed(t: TestContext, length: number, relay: (answer: ResponseR
   };
 }
 
-for (const length of [0, 1, 256, MAX_TEXT_BYTES - 1, MAX_TEXT_BYTES, MAX_TEXT_BYTES + 1, 3 * MAX_TEXT_BYTES]) {
-  test(`relays a response of ${length} bytes that arrives at once unchanged`, async (t) => {
-    const caller = await relayed(t, length, (relay) => {
-      if (length > 0) relay.data(bytesOf(length));
+for (const lengths of [
+  ...[[], [1], [256], [MAX_TEXT_BYTES - 1], [MAX_TEXT_BYTES], [MAX_TEXT_BYTES + 1], [3 * MAX_TEXT_BYTES]],
+  [10, 3, MAX_TEXT_BYTES + 1, 7],
+]) {
+  test(`relays a response of ${lengths.join(' and ') || 0} bytes that arrives at once unchanged`, async (t) => {
+    const pieces = lengths.map(bytesOf);
+    const whole = Buffer.concat(pieces);
+    const caller = await relayed(t, whole.length, (relay) => {
+      for (const piece of pieces) relay.data(piece);
       relay.end();
     });
-    await eventually('its body', () => caller.body().length === length);
+    await eventually('its body', () => caller.body().length === whole.length);
     assert.match(caller.head(), /^HTTP\/1\.1 200 /);
-    assert.deepEqual(caller.body(), bytesOf(length));
+    assert.deepEqual(caller.body(), whole);
   });
 }
 
-test('keeps the order of pieces that arrive at once', async (t) => {
-  const pieces = [bytesOf(10), bytesOf(3), bytesOf(MAX_TEXT_BYTES + 1), bytesOf(7)];
-  const whole = Buffer.concat(pieces);
-  const caller = await relayed(t, whole.length, (relay) => {
-    for (const piece of pieces) relay.data(piece);
-    relay.end();
-  });
-  await eventually('its body', () => caller.body().length === whole.length);
-  assert.deepEqual(caller.body(), whole);
-});
-
-test('relays the headers before the body arrives', async (t) => {
-  const caller = await relayed(t, 10, () => {});
-  await eventually('its headers', () => caller.head().includes('content-length: 10'));
-});
-
-test('relays the first bytes of a body before the rest arrives', async (t) => {
-  let rest = (): void => {};
+test('relays the headers before the body arrives, and its first bytes before the rest', async (t) => {
+  let answer: ResponseRelay | undefined;
   const caller = await relayed(t, 20, (relay) => {
-    relay.data(bytesOf(10));
-    rest = () => {
-      relay.data(bytesOf(10));
-      relay.end();
-    };
+    answer = relay;
   });
+  await eventually('its headers', () => caller.head().includes('content-length: 20'));
+  answer?.data(bytesOf(10));
   await eventually('its beginning', () => caller.body().equals(bytesOf(10)));
-  rest();
+  answer?.data(bytesOf(10));
+  answer?.end();
   await eventually('the rest', () => caller.body().equals(Buffer.concat([bytesOf(10), bytesOf(10)])));
 });
 
@@ -116,66 +104,46 @@ test('does not keep the first bytes of a stream', async (t) => {
 
 const SECRET_TEXT = 'connect ECONNREFUSED 10.0.0.7:443 with token abc.def.ghi';
 
-test('returns exactly the six fields of the code and nothing of message or cause', () => {
+test('returns exactly the six fields of the code, a challenge with 401 alone, and Retry-After with 503 alone', () => {
   for (const code of ERROR_CODES) {
     const error = new CambistError(code, SECRET_TEXT, { cause: new Error(SECRET_TEXT), oauthError: SECRET_TEXT });
     const { status, reason, headers, body } = errorResponse(error, 'request-1');
     const { title, detail } = describeError(code);
     assert.equal(status, describeError(code).status);
     assert.match(reason ?? '', new RegExp(`^[A-Z][A-Za-z -]+ \\(${code}\\)$`));
-    assert.deepEqual(JSON.parse(body), {
-      type: `urn:cambist:error:${code}`,
-      title,
-      status,
-      detail,
-      code,
-      request_id: 'request-1',
-    });
+    const type = `urn:cambist:error:${code}`;
+    assert.deepEqual(JSON.parse(body), { type, title, status, detail, code, request_id: 'request-1' });
     assert.equal(headers['content-type'], 'application/problem+json');
     assert.equal(headers['x-request-id'], 'request-1');
     assert.ok(!JSON.stringify(headers).includes('ECONNREFUSED'));
-  }
-});
-
-test('never uses 404 or 405, which have other meanings for MCP clients, and 400 as MCP defines it', () => {
-  const codes = ERROR_CODES.filter((code) => [400, 404, 405].includes(describeError(code).status));
-  assert.deepEqual(codes, ['ERR_HEADER_MISMATCH']);
-});
-
-test('sends a challenge with every 401 and with no other status', () => {
-  for (const code of ERROR_CODES) {
-    const { status, headers } = errorResponse(new CambistError(code, ''), 'r');
     assert.equal('www-authenticate' in headers, status === 401, code);
-  }
-});
-
-test('names the fault of the token in the challenge', () => {
-  const challengeOf = (code: 'ERR_SUBJECT_TOKEN_MISSING' | 'ERR_SUBJECT_TOKEN_INVALID' | 'ERR_INTERACTION_REQUIRED') =>
-    errorResponse(new CambistError(code, '', { claims: '{"access_token":{"acr":"2\u20ac"}}' }), 'r').headers[
-      'www-authenticate'
-    ];
-  assert.equal(challengeOf('ERR_SUBJECT_TOKEN_MISSING'), 'Bearer realm="cambist"');
-  assert.equal(challengeOf('ERR_SUBJECT_TOKEN_INVALID'), 'Bearer error="invalid_token"');
-  const interaction = challengeOf('ERR_INTERACTION_REQUIRED') ?? '';
-  const claims = /^Bearer error="insufficient_claims", claims="([A-Za-z0-9+/=]+)"$/.exec(interaction)?.[1] ?? '';
-  assert.equal(Buffer.from(claims, 'base64').toString(), '{"access_token":{"acr":"2\u20ac"}}');
-});
-
-test('says in the challenge and in the error that the token is expired', () => {
-  const { headers, body } = errorResponse(new CambistError('ERR_SUBJECT_TOKEN_INVALID', '', { expired: true }), 'r');
-  const challenge = 'Bearer error="invalid_token", error_description="The access token expired"';
-  assert.equal(headers['www-authenticate'], challenge);
-  assert.equal(JSON.parse(body).detail, "The caller's token is expired: obtain a new one.");
-});
-
-test('sends Retry-After with every 503 and with no other status', () => {
-  for (const code of ERROR_CODES) {
-    const { status, headers } = errorResponse(new CambistError(code, ''), 'r');
-    if (status === 503) assert.match(headers['retry-after'] ?? '', /^[1-9]\d*$/, code);
-    else assert.ok(!('retry-after' in headers), code);
+    assert.equal(/^[1-9]\d*$/.test(headers['retry-after'] ?? ''), status === 503, code);
+    assert.equal('retry-after' in headers, status === 503, code);
   }
   const error = new CambistError('ERR_STS_UNAVAILABLE', '', { retryAfterSeconds: 17 });
   assert.equal(errorResponse(error, 'r').headers['retry-after'], '17');
+});
+
+test('names the fault of the token in the challenge', () => {
+  const claims = '{"access_token":{"acr":"2\u20ac"}}';
+  for (const [code, options, challenge] of [
+    ['ERR_SUBJECT_TOKEN_MISSING', {}, 'realm="cambist"'],
+    ['ERR_SUBJECT_TOKEN_INVALID', {}, 'error="invalid_token"'],
+    [
+      'ERR_SUBJECT_TOKEN_INVALID',
+      { expired: true },
+      'error="invalid_token", error_description="The access token expired"',
+    ],
+    [
+      'ERR_INTERACTION_REQUIRED',
+      { claims },
+      `error="insufficient_claims", claims="${Buffer.from(claims).toString('base64')}"`,
+    ],
+  ] as const) {
+    const { headers, body } = errorResponse(new CambistError(code, '', options), 'r');
+    assert.equal(headers['www-authenticate'], `Bearer ${challenge}`);
+    if ('expired' in options) assert.match(body, /"The caller's token is expired: obtain a new one\."/);
+  }
 });
 
 test('keeps a CambistError, also as the cause of another error', () => {
@@ -239,33 +207,30 @@ test('first serves requests while connections are left, for half of a short grac
   assert.deepEqual(stays.messages(), ['draining requests in flight']);
 });
 
-test('waits no longer than the requests take', async (t) => {
-  const { tracker, settle, ended, messages } = await start(t, 2);
-  tracker.inFlight = 0;
-  settle();
-  await ended;
-  assert.deepEqual(messages(), ['draining requests in flight']);
+test('waits no longer than the requests take, and logs nothing where none is in flight', async (t) => {
+  for (const [inFlight, expected] of [
+    [2, ['draining requests in flight']],
+    [0, []],
+  ] as const) {
+    const { tracker, settle, ended, messages } = await start(t, inFlight);
+    tracker.inFlight = 0;
+    settle();
+    await ended;
+    assert.deepEqual(messages(), expected);
+    t.mock.timers.reset();
+  }
 });
 
-test('waits no longer once it must hurry', async (t) => {
+test('waits no longer once it must hurry, and not at all from the start, as exec at the end of its command', async (t) => {
   const hurry = new AbortController();
   const { ended, messages } = await start(t, 2, hurry.signal);
   hurry.abort();
   await ended;
   assert.deepEqual(messages(), ['draining requests in flight', 'second signal']);
-});
-
-test('neither waits nor logs if it must hurry from the start, as exec at the end of its command', async (t) => {
-  const { ended, messages } = await start(t, 2, AbortSignal.abort());
-  await ended;
-  assert.deepEqual(messages(), []);
-});
-
-test('logs nothing where no request is in flight', async (t) => {
-  const { settle, ended, messages } = await start(t, 0);
-  settle();
-  await ended;
-  assert.deepEqual(messages(), []);
+  t.mock.timers.reset();
+  const atOnce = await start(t, 2, AbortSignal.abort());
+  await atOnce.ended;
+  assert.deepEqual(atOnce.messages(), []);
 });
 
 test('waits no longer when the time is already over, and gives Node no negative time to warn about', async (t) => {
