@@ -1,9 +1,9 @@
 import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { TRUST_FILES } from '../config/agent-variables.ts';
 import type { Config } from '../config/config.ts';
 import type { InterceptAuthority } from '../config/intercept.ts';
+import { TRUST_FILES } from '../intercept/agent-variables.ts';
 import { findInterceptAuthority } from '../intercept/authority.ts';
 import { excludedRoutes } from '../intercept/hosts.ts';
 import { splitCertificates } from '../listeners/tls.ts';

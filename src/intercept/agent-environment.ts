@@ -1,12 +1,6 @@
 import { join } from 'node:path';
-import {
-  javaOptions,
-  OWN_BUNDLE_VARIABLES,
-  proxyVariables,
-  TRUST_FILES,
-  trustVariables,
-} from '../config/agent-variables.ts';
 import type { Config } from '../config/config.ts';
+import { javaOptions, OWN_BUNDLE_VARIABLES, proxyVariables, TRUST_FILES, trustVariables } from './agent-variables.ts';
 
 /**
  * The environment of a command whose calls go through the proxy. It does not contain the secrets of cambist itself.

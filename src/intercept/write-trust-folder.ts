@@ -2,9 +2,9 @@ import { createHash, randomUUID } from 'node:crypto';
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BmpString, Constructed, Integer, ObjectIdentifier, OctetString, Sequence, Set as SetOf } from 'asn1js';
-import { javaOptions, proxyVariables, TRUST_FILES, trustVariables } from '../config/agent-variables.ts';
 import { errorCode } from '../errors.ts';
 import { splitCertificates } from '../listeners/tls.ts';
+import { javaOptions, proxyVariables, TRUST_FILES, trustVariables } from './agent-variables.ts';
 import { systemRoots } from './system-roots.ts';
 
 /**

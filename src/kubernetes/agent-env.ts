@@ -5,7 +5,7 @@ import {
   OWN_BUNDLE_VARIABLES,
   proxyVariables,
   trustVariables,
-} from '../config/agent-variables.ts';
+} from '../intercept/agent-variables.ts';
 import { INTERCEPT_FOLDERS } from './check-pod.ts';
 import type { InjectionStatus } from './injection-status.ts';
 import { getIn, isArray, itemsOf, type Json, type JsonObject, objectsOf, quote, setIn, textOf } from './json.ts';

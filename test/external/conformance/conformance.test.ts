@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { after, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { proxyVariables, trustVariables } from '../../../src/config/agent-variables.ts';
+import { proxyVariables, trustVariables } from '../../../src/intercept/agent-variables.ts';
 import { startAuthorizationServer } from '../../harness/authorization-server.ts';
 import { type CambistProcess, startCambist } from '../../harness/cambist-process.ts';
 import { eventually } from '../../harness/eventually.ts';
