@@ -4,12 +4,12 @@ import { connect, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { WebSocket } from 'undici';
 import { systemClock } from '../../src/clock/clock.ts';
-import { startTestApp } from '../harness/app.ts';
+import { type RunningApp, startTestApp } from '../harness/app.ts';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually, soon } from '../harness/eventually.ts';
 import { assertUnexpired, EXPIRY_MS, SHORT_LIVED, SINGLE_USE } from '../harness/fake-authorization-server.ts';
 import { skippedTime } from '../harness/fake-clock.ts';
-import { echo, eventStream, respond, startFakeUpstream, type UpstreamHandler } from '../harness/fake-upstream.ts';
+import { echo, respond, startFakeUpstream, type UpstreamHandler } from '../harness/fake-upstream.ts';
 import { startGateway } from '../harness/gateway.ts';
 import { assertProblem, call, connectRaw } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
@@ -21,6 +21,11 @@ const CONNECT = 'CONNECT r.svc:443 HTTP/1.1\r\n\r\n';
 /** The first bytes of a TLS client. */
 const CLIENT_HELLO = Buffer.from([0x16, 3, 1, 0, 5, 1, 0, 0, 1, 0]);
 const MAX_HALF_OPEN = 2;
+
+const nothingInFlight = (app: RunningApp): Promise<void> =>
+  eventually('nothing is in flight', async () => {
+    return sumSamples(await app.metrics(), 'cambist_requests_in_flight') === 0;
+  });
 
 /** An app with a low request limit, and clients that keep their side of a connection open. */
 async function startLimited(t: TestContext) {
@@ -50,29 +55,20 @@ function received(socket: Socket): Promise<Buffer> {
   );
 }
 
-test('frees the slot of a refused CONNECT whose client keeps the connection half open', async (t) => {
-  const { app, connectHalfOpen } = await startLimited(t);
-  for (let i = 0; i <= 2 * MAX_HALF_OPEN; i += 1) {
-    assert.match(
-      String(await received(connectHalfOpen('CONNECT evil:1 HTTP/1.1\r\nHost: evil:1\r\n\r\n'))),
-      /^HTTP\/1\.1 403 /,
-    );
-  }
-  await eventually('all are logged', () => app.logs.filter(({ msg }) => msg === 'request').length > MAX_HALF_OPEN);
-  assert.equal((await call(app.url, { headers: { host: 'r.svc' } })).status, 200);
-});
-
-test('frees the slot of a refused WebSocket whose client keeps the connection half open', async (t) => {
-  const { app, connectHalfOpen } = await startLimited(t);
-  const handshake = 'GET / HTTP/1.1\r\nHost: elsewhere\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n';
-  for (let i = 0; i <= 2 * MAX_HALF_OPEN; i += 1) {
-    assert.match(String(await received(connectHalfOpen(handshake))), /^HTTP\/1\.1 403 /);
-  }
-  assert.equal((await call(app.url, { headers: { host: 'r.svc' } })).status, 200);
-  await eventually('nothing is in flight', async () => {
-    return sumSamples(await app.metrics(), 'cambist_requests_in_flight') === 0;
+for (const [what, bytes] of [
+  ['CONNECT', 'CONNECT evil:1 HTTP/1.1\r\nHost: evil:1\r\n\r\n'],
+  ['WebSocket', 'GET / HTTP/1.1\r\nHost: elsewhere\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n'],
+] as const) {
+  test(`frees the slot of a refused ${what} whose client keeps the connection half open`, async (t) => {
+    const { app, connectHalfOpen } = await startLimited(t);
+    for (let i = 0; i <= 2 * MAX_HALF_OPEN; i += 1) {
+      assert.match(String(await received(connectHalfOpen(bytes))), /^HTTP\/1\.1 403 /);
+    }
+    assert.equal((await call(app.url, { headers: { host: 'r.svc' } })).status, 200);
+    await nothingInFlight(app);
+    assert.ok(app.logs.filter(({ msg }) => msg === 'request').length > MAX_HALF_OPEN);
   });
-});
+}
 
 test('resets a connection after refusing TLS on it, though its client keeps its side open', async (t) => {
   const { connectHalfOpen } = await startLimited(t);
@@ -89,65 +85,12 @@ test('resets a connection after refusing TLS on it, though its client keeps its 
   await soon('the reset', reset);
 });
 
-const MAX_IN_FLIGHT = 3;
-
-/** A gateway with an upstream that streams without end, and a caller that pipelines requests. */
-async function startStreaming(t: TestContext, limits: Record<string, unknown> = {}) {
-  const stream = eventStream();
-  const gateway = await startGateway(t, {
-    handler: stream.handler,
-    top: { limits: { max_in_flight: MAX_IN_FLIGHT, ...limits } },
-  });
-  const { app, upstream, authorization } = gateway;
-  const pipeline = async (count: number) => {
-    const connection = await connectRaw(app.url);
-    const head = `GET /github HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\n\r\n`;
-    connection.send(head.repeat(count));
-    return connection;
-  };
-  const allEnded = () =>
-    eventually('nothing is in flight', async () => {
-      const text = await app.metrics();
-      return sumSamples(text, 'cambist_requests_in_flight') + sumSamples(text, 'cambist_open_streams') === 0;
-    });
-  return { ...gateway, upstream, pipeline, allEnded };
-}
-
-test('closes all pipelined requests upstream when the caller disconnects', async (t) => {
-  const { upstream, pipeline, allEnded } = await startStreaming(t);
-  const connection = await pipeline(2);
-  await eventually('the upstream has both requests', () => upstream.requests.length === 2);
-  connection.socket.destroy();
-  await soon('both streams are closed upstream', Promise.all(upstream.requests.map(({ gone }) => gone)));
-  await allEnded();
-});
-
-test('frees the slots of pipelined requests when their caller disconnects', async (t) => {
-  const { app, upstream, authorization, pipeline, allEnded } = await startStreaming(t);
-  for (let round = 1; round <= MAX_IN_FLIGHT + 1; round += 1) {
-    const connection = await pipeline(2);
-    await eventually('the upstream has both requests', () => upstream.requests.length === 2 * round);
-    connection.socket.resetAndDestroy();
-    await allEnded();
-  }
-  upstream.handler = (_request, response) => void response.end('ok');
-  assert.equal((await call(`${app.url}/github`, { headers: { authorization } })).status, 200);
-});
-
-test('stops without waiting for pipelined requests whose caller disconnected', async (t) => {
-  const { app, upstream, pipeline } = await startStreaming(t, { shutdown_grace: '1h' });
-  const connection = await pipeline(2);
-  await eventually('the upstream has both requests', () => upstream.requests.length === 2);
-  connection.socket.destroy();
-  await soon('the stop', app.stop());
-});
-
 test('finishes pipelined requests without a token whose caller disconnected at once', async (t) => {
-  const { app, allEnded } = await startStreaming(t, { shutdown_grace: '1h' });
+  const { app } = await startGateway(t, { top: { limits: { max_in_flight: 3, shutdown_grace: '1h' } } });
   const connection = await connectRaw(app.url);
   connection.send('GET /github HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(50));
   connection.socket.resetAndDestroy();
-  await allEnded();
+  await nothingInFlight(app);
   await soon('the stop', app.stop());
 });
 
@@ -170,9 +113,7 @@ test('keeps nothing of finished requests that were pipelined on a connection', a
       connection.send(`GET ${target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\n\r\n`);
     }
     await soon('the responses', connection.until(`/last-of-${round}.`));
-    await eventually('nothing is in flight', async () => {
-      return sumSamples(await app.metrics(), 'cambist_requests_in_flight') === 0;
-    });
+    await nothingInFlight(app);
     counts.push(atApp?.listenerCount('close'));
   }
   assert.deepEqual(counts, Array(rounds).fill(counts[0]));
@@ -264,37 +205,27 @@ test('sends a single-use token on a slow connection, and requests it once', asyn
   assert.deepEqual([authorizationServer.requests.length, arrivals.length], [1, 1]);
 });
 
-test('replaces a token that expires while the retry after a 401 connects', async (t) => {
-  let refused = false;
-  const { send, before, expire, arrivals, authorizationServer } = await startSlow(t, (request, response) => {
-    if (refused) return echo(request, response);
-    refused = true;
-    return respond(401)(request, response);
-  });
-  before.push(() => {}, expire);
-  const response = await send();
-  assert.deepEqual([response.status, JSON.parse(response.text).body], [200, 'hello']);
-  assert.deepEqual([authorizationServer.requests.length, arrivals.length], [3, 2]);
-  assertUnexpired(authorizationServer, arrivals);
-});
+const MORE_SCOPES = 'Bearer error="insufficient_scope", scope="more"';
 
-test('replaces a token with more scopes that expires while the retry connects', async (t) => {
-  const challenge = { 'www-authenticate': 'Bearer error="insufficient_scope", scope="more"' };
-  let refused = false;
-  const { send, before, expire, arrivals, authorizationServer } = await startSlow(
-    t,
-    (request, response) => {
-      if (refused) return echo(request, response);
-      refused = true;
-      return respond(403, 'more', challenge)(request, response);
-    },
-    { step_up: ['more'] },
-  );
-  before.push(() => {}, expire);
-  assert.equal((await send()).status, 200);
-  assert.deepEqual([authorizationServer.requests.length, arrivals.length], [3, 2]);
-  assertUnexpired(authorizationServer, arrivals);
-});
+for (const [what, refuse, keys] of [
+  ['a retry after a 401', respond(401), {}],
+  ['a retry with more scopes', respond(403, 'more', { 'www-authenticate': MORE_SCOPES }), { step_up: ['more'] }],
+] as const) {
+  test(`replaces a token that expires while ${what} connects`, async (t) => {
+    let isRefused = true;
+    const handler: UpstreamHandler = (request, response) => {
+      const respondOnce = isRefused ? refuse : echo;
+      isRefused = false;
+      return respondOnce(request, response);
+    };
+    const { send, before, expire, arrivals, authorizationServer } = await startSlow(t, handler, keys);
+    before.push(() => {}, expire);
+    const response = await send();
+    assert.deepEqual([response.status, JSON.parse(response.text).body], [200, 'hello']);
+    assert.deepEqual([authorizationServer.requests.length, arrivals.length], [3, 2]);
+    assertUnexpired(authorizationServer, arrivals);
+  });
+}
 
 test('replaces a token that expires while a WebSocket handshake connects', async (t) => {
   const skip = skippedTime(t);

@@ -125,10 +125,12 @@ test("sends no Authorization and no copy of the caller's token on a route withou
       authorization: 'Bearer callers-own-token',
       'x-user-token': 'callers-other-token',
       'x-copy': 'callers-other-token',
+      'x-request-id': 'callers-other-token',
     },
   });
   assert.deepEqual(upstream.requests[0]?.authorization, []);
   assert.doesNotMatch(JSON.stringify(upstream.requests[0]?.rawHeaders), /callers-o/);
+  assert.doesNotMatch(app.logText(), /callers-o/);
 });
 
 test('accepts a subject token in another header, with or without "Bearer", and forwards neither header', async (t) => {
@@ -145,23 +147,20 @@ test('accepts a subject token in another header, with or without "Bearer", and f
   assert.equal(authorizationServer.requests[0]?.form.get('subject_token'), subjectToken);
 });
 
-test("refuses the caller's token in the URL, and does not log it", async (t) => {
-  const { app, upstream, authorization, subjectToken } = await startGateway(t);
-  for (const path of [`/github?access_token=${subjectToken}`, `/github/${subjectToken}`]) {
-    assertProblem(await call(`${app.url}${path}`, { headers: { authorization } }), 'ERR_SUBJECT_TOKEN_INVALID');
-  }
-  assert.equal(upstream.requests.length, 0);
-  assert.ok(!app.logText().includes(subjectToken));
-});
-
-test("refuses the caller's token in the URL in percent-encoding", async (t) => {
-  const { app, upstream } = await startGateway(t);
-  const token = 'opaque+token/with=signs==';
-  for (const written of [encodeURIComponent(token), token.replace('o', '%6F')]) {
-    const response = await call(`${app.url}/github?t=${written}`, { headers: { authorization: `Bearer ${token}` } });
+test("refuses the caller's token in the URL, also in percent-encoding, and does not log it", async (t) => {
+  const { app, upstream, subjectToken } = await startGateway(t);
+  const opaque = 'opaque+token/with=signs==';
+  for (const [token, path] of [
+    [subjectToken, `?access_token=${subjectToken}`],
+    [subjectToken, `/${subjectToken}`],
+    [opaque, `?t=${encodeURIComponent(opaque)}`],
+    [opaque, `?t=${opaque.replace('o', '%6F')}`],
+  ] as const) {
+    const response = await call(`${app.url}/github${path}`, { headers: { authorization: `Bearer ${token}` } });
     assertProblem(response, 'ERR_SUBJECT_TOKEN_INVALID');
   }
   assert.equal(upstream.requests.length, 0);
+  assert.ok(!app.logText().includes(subjectToken));
 });
 
 test("keeps the caller's request id if it is valid, and generates one otherwise", async (t) => {
@@ -175,7 +174,7 @@ test("keeps the caller's request id if it is valid, and generates one otherwise"
   for (const headers of [
     [],
     ['X-Request-Id', ''],
-    ['X-Request-Id', 'has a space'],
+    ...['a b', 'a"b', 'a\tb', '\xe4', '<x>', '{"a":1}', '"},{"x":"', 'a,b'].map((id) => ['X-Request-Id', id]),
     ['X-Request-Id', 'x'.repeat(65)],
     ['X-Request-Id', 'one', 'X-Request-Id', 'two'],
     ...['callers-own-token', 'id:callers-own-token', 'callers-own-token.1'].map((id) => {
@@ -184,15 +183,7 @@ test("keeps the caller's request id if it is valid, and generates one otherwise"
   ]) {
     assert.match(await idFor(headers), generated, JSON.stringify(headers).slice(0, 60));
   }
-});
-
-test('replaces a request id that equals a token in another header, and does not log it', async (t) => {
-  const { app, upstream } = await startPlainGateway(t, { route: { subject_token: { header: 'x-user-token' } } });
-  await call(`${app.url}/plain`, {
-    headers: { 'x-user-token': 'callers-own-token', 'x-request-id': 'callers-own-token' },
-  });
-  assert.doesNotMatch(JSON.stringify(upstream.requests[0]?.rawHeaders), /callers-own-token/);
-  assert.doesNotMatch(app.logText(), /callers-own-token/);
+  assert.ok(app.logs.length > 0, 'each line of the log is JSON');
 });
 
 test('keeps header bytes outside ASCII, also before the first byte of the body', async (t) => {

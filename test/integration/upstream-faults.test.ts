@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import type { ServerResponse } from 'node:http';
 import { type TestContext, test } from 'node:test';
 import { startTestApp } from '../harness/app.ts';
 import { assertAllFinished, FLOOD_BYTES, flood, get, post } from '../harness/disconnects.ts';
@@ -82,32 +83,37 @@ test('relays a redirect without following it', async (t) => {
   }
 });
 
-for (const [kind, statuses] of [
-  ['standard statuses', [200, 207, 299, 400, 403, 404, 405, 418, 429, 500, 502, 504, 599]],
-  ['statuses beyond 599', [600, 999]],
-] as const) {
-  test(`relays ${kind}, and counts each response once`, async (t) => {
-    const { app, upstream } = await startPlainGateway(t);
-    for (const status of statuses) {
-      upstream.handler = respond(status, 'body');
-      const response = await call(`${app.url}/plain`);
-      assert.deepEqual([response.status, response.text], [status, 'body']);
-    }
-    const counted = async () => sumSamples(await app.metrics(), 'cambist_requests_total', { route: 'plain' });
-    await eventually('all are counted', async () => (await counted()) === statuses.length);
-  });
-}
+test('relays any other status, and counts each response once', async (t) => {
+  const { app, upstream } = await startPlainGateway(t);
+  const statuses = [200, 207, 299, 400, 403, 404, 405, 418, 429, 500, 502, 504, 599, 600, 999];
+  for (const status of statuses) {
+    upstream.handler = respond(status, 'body');
+    const response = await call(`${app.url}/plain`);
+    assert.deepEqual([response.status, response.text], [status, 'body']);
+  }
+  const counted = async () => sumSamples(await app.metrics(), 'cambist_requests_total', { route: 'plain' });
+  await eventually('all are counted', async () => (await counted()) === statuses.length);
+});
 
 const ROUTE = { timeouts: { stall: '1s' } };
 
-test('returns 504 for an upload that stalls, and closes its request upstream', async (t) => {
+/** An upload that the backend does not read. `onRequest` sends its response. */
+async function startStalled(t: TestContext, onRequest: (response: ServerResponse) => void = () => {}) {
   const { app, upstream } = await startPlainGateway(t, {
-    handler: ({ message }) => void message.pause(),
+    handler({ message }, response) {
+      message.pause();
+      onRequest(response);
+    },
     route: ROUTE,
   });
   const connection = await connectRaw(app.url);
   connection.send(post('/plain', 2 * FLOOD_BYTES));
   await flood(connection);
+  return { app, upstream, connection };
+}
+
+test('returns 504 for an upload that stalls, and closes its request upstream', async (t) => {
+  const { app, upstream, connection } = await startStalled(t);
   const response = await soon('the response', connection.until('"code":"ERR_UPSTREAM_TIMEOUT"'));
   assert.match(response, /^HTTP\/1\.1 504 /);
   const [request] = upstream.requests;
@@ -118,16 +124,7 @@ test('returns 504 for an upload that stalls, and closes its request upstream', a
 });
 
 test('aborts a response that stalls together with its upload, and reports aborted_by "stall"', async (t) => {
-  const { app } = await startPlainGateway(t, {
-    handler({ message }, response) {
-      message.pause();
-      response.write('started');
-    },
-    route: ROUTE,
-  });
-  const connection = await connectRaw(app.url);
-  connection.send(post('/plain', 2 * FLOOD_BYTES));
-  await flood(connection);
+  const { app, connection } = await startStalled(t, (response) => void response.write('started'));
   await soon('the connection is closed', connection.closed());
   await eventually('the cut is logged', () => app.logs.some(({ aborted_by }) => aborted_by === 'stall'));
   assert.equal(sumSamples(await app.metrics(), 'cambist_requests_aborted_total', { aborted_by: 'stall' }), 1);
@@ -135,17 +132,10 @@ test('aborts a response that stalls together with its upload, and reports aborte
 });
 
 test('keeps a stalled upload open while its response continues', async (t) => {
-  const { app, upstream } = await startPlainGateway(t, {
-    handler({ message }, response) {
-      message.pause();
-      const timer = setInterval(() => response.write('beat\n'), 200);
-      response.once('close', () => clearInterval(timer));
-    },
-    route: ROUTE,
+  const { app, upstream, connection } = await startStalled(t, (response) => {
+    const timer = setInterval(() => response.write('beat\n'), 200);
+    response.once('close', () => clearInterval(timer));
   });
-  const connection = await connectRaw(app.url);
-  connection.send(post('/plain', 2 * FLOOD_BYTES));
-  await flood(connection);
   await connection.until(/(beat\s[^b]*){15}/);
   assert.equal(upstream.requests.length, 1);
   connection.socket.destroy();

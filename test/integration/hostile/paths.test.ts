@@ -7,28 +7,23 @@ import { words } from '../../harness/words.ts';
 
 /** One route with a host and one without, both to the same upstream. */
 async function startTwo(t: TestContext) {
-  const gateway = await startPlainGateway(t, { route: { match: { host: 'named.svc', path: '/named' } } });
-  const [named] = [
-    {
-      name: 'named',
-      match: { host: 'named.svc', path: '/named' },
-      upstream: `${gateway.upstream.url}/mcp`,
-      credential: 'none',
-    },
-  ];
-  gateway.app.reloadTo({
+  const { app, upstream } = await startPlainGateway(t);
+  const route = (name: string, match: object, path: string) => {
+    return { name, match, upstream: `${upstream.url}${path}`, credential: 'none' };
+  };
+  app.reloadTo({
     routes: [
-      named,
-      { ...named, name: 'plain', match: { path: '/plain' }, upstream: `${gateway.upstream.url}/base/mcp` },
+      route('named', { host: 'named.svc', path: '/named' }, '/mcp'),
+      route('plain', { path: '/plain' }, '/base/mcp'),
     ],
   });
   const ask = async (target: string, host = 'localhost'): Promise<string> => {
-    gateway.upstream.requests.length = 0;
-    const connection = await connectRaw(gateway.app.url);
+    upstream.requests.length = 0;
+    const connection = await connectRaw(app.url);
     connection.send(Buffer.from(`GET ${target} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`, 'latin1'));
     return soon(target, connection.closed());
   };
-  return { ...gateway, ask };
+  return { app, upstream, ask };
 }
 
 /** Paths that some server may read as outside the prefix, or as below another prefix. */

@@ -41,28 +41,13 @@ test('refuses a request without a version, which has no headers', async (t) => {
   assert.deepEqual(seen, []);
 });
 
-for (const coding of [
-  'gzip, chunked',
-  'gzip\r\nTransfer-Encoding: chunked',
-  'identity, chunked',
-  'xchunked',
-  'chunked;q=1',
-]) {
-  test(`returns 403 for Transfer-Encoding: ${JSON.stringify(coding)}, and sends nothing upstream`, async (t) => {
-    const framing = `Transfer-Encoding: ${coding}\r\nConnection: close\r\n\r\n`;
-    const { text, statuses, seen } = await exchange(t, `${HEAD}${framing}5\r\nhello\r\n0\r\n\r\n${SMUGGLED}`);
-    assert.deepEqual(statuses, [403]);
-    assert.match(text, /"code":"ERR_ROUTE_NOT_FOUND"/);
-    assert.deepEqual(seen, []);
-  });
-}
-
 const OLD_HEAD = HEAD.replace('HTTP/1.1', 'HTTP/1.0');
 
 const UNCLEAR_FRAMINGS = [
   [HEAD, `Transfer-Encoding:\r\nContent-Length: 5\r\n\r\nhello`],
-  [HEAD, `Transfer-Encoding: gzip, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n`],
-  [HEAD, `Transfer-Encoding: xchunked\r\n\r\n`],
+  ...['gzip, chunked', 'gzip\r\nTransfer-Encoding: chunked', 'identity, chunked', 'xchunked', 'chunked;q=1'].map(
+    (coding) => [HEAD, `Transfer-Encoding: ${coding}\r\n\r\n5\r\nhello\r\n0\r\n\r\n`] as const,
+  ),
   [OLD_HEAD, `Connection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n`],
   [OLD_HEAD, `Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n`],
 ] as const;
@@ -80,43 +65,30 @@ for (const bytes of UNCLEAR_FRAMINGS.flatMap(([head, framing]) => [
     connection.send(`${bytes}${SMUGGLED}${SMUGGLED}`);
     const text = await soon('the connection closes', connection.closed());
     // Some versions of Node refuse it themselves.
-    assert.match(text, /^HTTP\/1\.1 40[03] /);
+    assert.match(text, /^HTTP\/1\.1 (400 |403 [\s\S]*"code":"ERR_ROUTE_NOT_FOUND")/);
     assert.equal(text.match(/HTTP\/1\.1/g)?.length, 1);
     await eventually('all requests are logged', async () => inFlight(await app.metrics()) === 0);
     assert.equal(upstream.requests.length, 1);
   });
 }
 
-const FORWARDED: readonly (readonly [feature: string, bytes: string, body: string])[] = [
-  [
-    'chunk extensions',
-    `${HEAD}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n5;a=b;c="d"\r\nhello\r\n0\r\n\r\n`,
-    'hello',
-  ],
-  [
-    'chunks of different sizes',
-    `${HEAD}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n1\r\nh\r\n00004\r\nello\r\n0\r\n\r\n`,
-    'hello',
-  ],
-  [
-    'chunked in capitals',
-    `${HEAD}Transfer-Encoding: CHUNKED\r\nConnection: close\r\n\r\n5\r\nhello\r\n0\r\n\r\n`,
-    'hello',
-  ],
-  ['a Content-Length with leading zeros', `${HEAD}Content-Length: 005\r\nConnection: close\r\n\r\nhello`, 'hello'],
+const CHUNKED = `${HEAD}Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n`;
+const TRAILERS = 'Authorization: Bearer x\r\nMcp-Session-Id: x\r\nHost: evil\r\n';
+
+const FORWARDED: readonly (readonly [feature: string, bytes: string, body?: string])[] = [
+  ['chunk extensions', `${CHUNKED}5;a=b;c="d"\r\nhello\r\n0\r\n\r\n`],
+  ['chunks of different sizes', `${CHUNKED}1\r\nh\r\n00004\r\nello\r\n0\r\n\r\n`],
+  ['chunked in capitals', `${CHUNKED.replace('chunked', 'CHUNKED')}5\r\nhello\r\n0\r\n\r\n`],
+  ['headers in its trailers', `${CHUNKED}5\r\nhello\r\n0\r\n${TRAILERS}\r\n`],
+  ['a Content-Length with leading zeros', `${HEAD}Connection: close\r\nContent-Length: 005\r\n\r\nhello`],
   [
     'another request in its body',
-    `${HEAD}Content-Length: ${SMUGGLED.length}\r\nConnection: close\r\n\r\n${SMUGGLED}`,
+    `${HEAD}Connection: close\r\nContent-Length: ${SMUGGLED.length}\r\n\r\n${SMUGGLED}`,
     SMUGGLED,
-  ],
-  [
-    'headers in its trailers',
-    `${HEAD}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n5\r\nhello\r\n0\r\nAuthorization: Bearer x\r\nMcp-Session-Id: x\r\nHost: evil\r\n\r\n`,
-    'hello',
   ],
 ];
 
-for (const [feature, bytes, body] of FORWARDED) {
+for (const [feature, bytes, body = 'hello'] of FORWARDED) {
   test(`forwards a request with ${feature} as a single request with a single framing`, async (t) => {
     const { statuses, seen } = await exchange(t, bytes);
     assert.deepEqual(statuses, [200]);
@@ -185,25 +157,6 @@ test('passes values from the authorization server to the caller only as base64 o
   authorizationServer.behaviour = { kind: 'response', status: 503, headers: { 'retry-after': 'never "x' } };
   assert.match((await ask()).headers['retry-after'] ?? '', /^\d+$/);
   assert.ok(!app.logText().includes('\r\nX-Injected'));
-});
-
-test('replaces an invalid request id of a caller, and logs valid JSON', async (t) => {
-  const { app, upstream } = await startPlainGateway(t);
-  const generated = /^[0-9a-f-]{36}$/;
-  for (const id of ['a b', 'a"b', 'a\tb', 'ä', '<x>', '{"a":1}', 'a,b', '']) {
-    const connection = await connectRaw(app.url);
-    connection.send(
-      Buffer.from(
-        `GET /plain HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: ${id}\r\nConnection: close\r\n\r\n`,
-        'latin1',
-      ),
-    );
-    await soon('the response', connection.closed());
-    assert.match(String(upstream.requests.at(-1)?.headers['x-request-id']), generated, id);
-  }
-  const refused = await call(`${app.url}/none`, { headers: { 'x-request-id': '"},{"x":"' } });
-  assert.match(refused.headers['x-request-id'] as string, generated);
-  for (const line of app.logText().trim().split('\n')) JSON.parse(line);
 });
 
 test('rewrites a Location without adding headers or changing the host', async (t) => {
