@@ -227,7 +227,7 @@ export const POINTS: readonly Point[] = [
 ];
 
 /** Writes more than the buffers of the connections can take. */
-function writeEndlessly(stream: Writable): void {
+export function writeEndlessly(stream: Writable): void {
   const write = (): void => {
     while (!stream.destroyed && stream.write(Buffer.alloc(64 * 1024)));
   };

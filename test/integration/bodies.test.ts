@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { type ClientRequest, request } from 'node:http';
+import { request } from 'node:http';
+import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
 import { systemClock } from '../../src/clock/clock.ts';
 import { eventually, soon } from '../harness/eventually.ts';
@@ -120,21 +121,23 @@ test('sends 100 Continue to a caller that expects it, and does not forward the e
 const TOTAL_BYTES = 20 * 1024 * 1024;
 const CHUNK = Buffer.alloc(64 * 1024, 'x');
 
-/** Writes whenever the socket accepts data. `sentBytes` stops growing when the receiver stops reading. */
-function upload(sent: ClientRequest): { sentBytes(): number } {
-  let bytes = 0;
+/** Uploads as fast as the server reads, until it responds. */
+async function upload(url: string) {
+  const sent = request(url, { method: 'POST', agent: false });
+  let sentBytes = 0;
   const go = (): void => {
-    while (bytes < TOTAL_BYTES) {
-      bytes += CHUNK.length;
-      if (!sent.write(CHUNK)) {
-        sent.once('drain', go);
-        return;
-      }
+    while (sentBytes < TOTAL_BYTES) {
+      sentBytes += CHUNK.length;
+      if (!sent.write(CHUNK)) return void sent.once('drain', go);
     }
     sent.end();
   };
   go();
-  return { sentBytes: () => bytes };
+  const [response] = await once(sent, 'response');
+  const received = { status: response.statusCode, text: await text(response), sentBytes };
+  sent.on('error', () => {});
+  sent.destroy();
+  return received;
 }
 
 test('relays a response that arrives before the upload is complete', async (t) => {
@@ -143,34 +146,22 @@ test('relays a response that arrives before the upload is complete', async (t) =
       received.message.once('data', () => sendResponse(response, 413, 'too large'));
     },
   });
-  const sent = request(`${app.url}/plain`, { method: 'POST', agent: false });
-  const { sentBytes } = upload(sent);
-  const [response] = await once(sent, 'response');
-  let text = '';
-  for await (const chunk of response) text += chunk;
-  assert.deepEqual([response.statusCode, text], [413, 'too large']);
-  assert.ok(sentBytes() < TOTAL_BYTES, 'the upload was complete before the response arrived');
-  sent.on('error', () => {});
-  sent.destroy();
+  const { sentBytes, ...response } = await upload(`${app.url}/plain`);
+  assert.deepEqual(response, { status: 413, text: 'too large' });
+  assert.ok(sentBytes < TOTAL_BYTES, 'the upload was complete before the response arrived');
 });
 
 test('responds with an error in the middle of an upload', async (t) => {
   const { app } = await startGateway(t, {
     moreRoutes: [{ name: 'nowhere', match: { path: '/nowhere' }, upstream: 'http://127.0.0.1:1', credential: 'none' }],
   });
-  for (const [path, status, code] of [
+  for (const [path, expected, code] of [
     ['/nowhere', 502, 'ERR_UPSTREAM_UNREACHABLE'],
     ['/github', 401, 'ERR_SUBJECT_TOKEN_MISSING'],
     ['/other', 403, 'ERR_ROUTE_NOT_FOUND'],
   ] as const) {
-    const sent = request(`${app.url}${path}`, { method: 'POST', agent: false });
-    upload(sent);
-    const [response] = await once(sent, 'response');
-    let text = '';
-    for await (const chunk of response) text += chunk;
-    assert.deepEqual([response.statusCode, JSON.parse(text).code], [status, code]);
-    sent.on('error', () => {});
-    sent.destroy();
+    const { status, text } = await upload(`${app.url}${path}`);
+    assert.deepEqual([status, JSON.parse(text).code], [expected, code]);
   }
 });
 

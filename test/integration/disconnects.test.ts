@@ -14,6 +14,7 @@ import {
   POINTS,
   post,
   startLeftBackend,
+  writeEndlessly,
 } from '../harness/disconnects.ts';
 import { deferred, eventually, soon } from '../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
@@ -45,20 +46,10 @@ for (const [point, bytes] of [
   });
 }
 
-/** Sends more than the buffers of the connections can take, so that the upstream waits for the caller. */
-const endless: UpstreamHandler = (_request, response) => {
-  const chunk = Buffer.alloc(64 * 1024);
-  const write = (): void => {
-    while (!response.destroyed && response.write(chunk));
-  };
-  response.on('drain', write);
-  write();
-};
-
 for (const [stream, handler] of [
   ['an event stream', eventStream().handler],
-  ['a response that is faster than it reads', endless],
-] as const) {
+  ['a response that is faster than it reads', (_, response) => writeEndlessly(response)],
+] as [string, UpstreamHandler][]) {
   test(`reports aborted_by "caller" when the caller disconnects during ${stream}`, async (t) => {
     const { app } = await startPlainGateway(t, { handler });
     const response = await open(`${app.url}/plain`);
@@ -89,32 +80,37 @@ test('counts a caller that disconnects before its small body is complete as canc
   assert.equal(upstream.requests.length, 1);
 });
 
-test('sends no request upstream when the caller disconnects during the exchange, and keeps the token', async (t) => {
+/** A caller whose exchange is in flight until `release`. */
+async function startExchange(t: TestContext) {
   const { promise: until, resolve: release } = deferred<void>();
-  const { app, upstream, authorizationServer, authorization } = await startGateway(t);
+  const gateway = await startGateway(t);
+  const { app, authorizationServer, authorization } = gateway;
   authorizationServer.behaviour = { kind: 'issue', until };
   const connection = await connectRaw(app.url);
   connection.send(`GET /github HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\n\r\n`);
   await eventually('the exchange is in flight', () => authorizationServer.requests.length === 1);
-  connection.socket.destroy();
-  await eventually('the request is finished', () => app.logs.some(({ outcome }) => outcome === 'cancelled'));
+  const leave = (): Promise<void> => {
+    connection.socket.destroy();
+    return eventually('the request is finished', () => app.logs.some(({ outcome }) => outcome === 'cancelled'));
+  };
+  const send = () => call(`${app.url}/github`, { headers: { authorization } });
+  return { ...gateway, release, leave, send };
+}
+
+test('sends no request upstream when the caller disconnects during the exchange, and keeps the token', async (t) => {
+  const { upstream, authorizationServer, release, leave, send } = await startExchange(t);
+  await leave();
   release();
   await delay(50);
   assert.equal(upstream.requests.length, 0);
-  assert.equal((await call(`${app.url}/github`, { headers: { authorization } })).status, 200);
+  assert.equal((await send()).status, 200);
   assert.equal(authorizationServer.requests.length, 1);
 });
 
 test('continues an exchange for one caller when another caller that waits for it disconnects', async (t) => {
-  const { promise: until, resolve: release } = deferred<void>();
-  const { app, authorizationServer, authorization } = await startGateway(t);
-  authorizationServer.behaviour = { kind: 'issue', until };
-  const leaving = await connectRaw(app.url);
-  leaving.send(`GET /github HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\n\r\n`);
-  await eventually('the exchange is in flight', () => authorizationServer.requests.length === 1);
-  const staying = call(`${app.url}/github`, { headers: { authorization } });
-  leaving.socket.destroy();
-  await eventually('the first caller is gone', () => app.logs.some(({ outcome }) => outcome === 'cancelled'));
+  const { authorizationServer, release, leave, send } = await startExchange(t);
+  const staying = send();
+  await leave();
   release();
   assert.equal((await staying).status, 200);
   assert.equal(authorizationServer.requests.length, 1);
@@ -198,22 +194,13 @@ async function startApp(
     ...(isUnix && { listen: `unix:${join(folder, 'proxy.sock')}` }),
     ...(isInbound && { inbound: { listen: '127.0.0.1:0', agent: url, verify } }),
     limits: { shutdown_grace: '15s' },
-    routes: [
-      {
-        ...route,
-        name: 'seen',
-        match: { host: HOST, path: '/seen' },
-        upstream: `${url}/seen`,
-        timeouts: { stall: '1h' },
-      },
-      {
-        ...route,
-        name: 'hidden',
-        match: { host: HOST, path: '/hidden' },
-        upstream: `${url}/hidden`,
-        timeouts: { stall: '2s' },
-      },
-    ],
+    routes: Object.entries({ seen: '1h', hidden: '2s' }).map(([name, stall]) => ({
+      ...route,
+      name,
+      match: { host: HOST, path: `/${name}` },
+      upstream: `${url}/${name}`,
+      timeouts: { stall },
+    })),
   });
   const token = isInbound ? await authorizationServer.mint({ audience: 'agent' }) : undefined;
   return { app, token, ca: () => readFile(join(folder, 'ca.pem'), 'utf8') };

@@ -282,8 +282,8 @@ function send({ app }: Gateway, localAddress: string, token: string, session = '
   return call(`${app.url}/github`, { headers, localAddress }).then(({ status }) => status);
 }
 
-/** Calls with a new made-up token on each connection, again and again. */
-function flood(gateway: Gateway): { responses(): number; stop(): Promise<void> } {
+/** Calls with a new made-up token on each connection, again and again, until `during` settles. */
+async function whileFlooded(gateway: Gateway, during: (responses: () => number) => Promise<void>): Promise<void> {
   let stopped = false;
   let responses = 0;
   const loop = async (): Promise<void> => {
@@ -295,13 +295,12 @@ function flood(gateway: Gateway): { responses(): number; stop(): Promise<void> }
     }
   };
   const loops = Promise.all(Array.from({ length: FLOOD_CONNECTIONS }, loop));
-  return {
-    responses: () => responses,
-    stop: async () => {
-      stopped = true;
-      await loops;
-    },
-  };
+  try {
+    await during(() => responses);
+  } finally {
+    stopped = true;
+    await loops;
+  }
 }
 
 /** Each call needs an exchange of its own: its caller or its session is new. */
@@ -318,47 +317,33 @@ async function assertServesOthers(gateway: Awaited<ReturnType<typeof start>>): P
   assert.deepEqual(outages, []);
 }
 
+const FLOODED = 'serves new and accepted callers while one peer floods an authorization server that';
+
 for (const [name, behaviour] of Object.entries(RESPONSES)) {
-  test(
-    `serves new and accepted callers while one peer floods an authorization server that ${name}`,
-    options,
-    async (t) => {
-      const gateway = await start(t, behaviour);
-      const flooding = flood(gateway);
-      try {
-        await eventually(
-          'a hundred responses to the flood',
-          async () => {
-            assert.equal(await send(gateway, FLOODER, gateway.accepted, randomUUID()), 200);
-            return flooding.responses() >= 100;
-          },
-          undefined,
-          PAUSE_MS,
-        );
-        await assertServesOthers(gateway);
-      } finally {
-        await flooding.stop();
-      }
-    },
-  );
+  test(`${FLOODED} ${name}`, options, async (t) => {
+    const gateway = await start(t, behaviour);
+    await whileFlooded(gateway, async (responses) => {
+      const hasHundred = async () => {
+        assert.equal(await send(gateway, FLOODER, gateway.accepted, randomUUID()), 200);
+        return responses() >= 100;
+      };
+      await eventually('a hundred responses to the flood', hasHundred, undefined, PAUSE_MS);
+      await assertServesOthers(gateway);
+    });
+  });
 }
 
-test(
-  'serves new and accepted callers while one peer floods an authorization server that does not respond to made-up tokens',
-  options,
-  async (t) => {
-    const { promise: released, resolve: release } = deferred<void>();
-    const gateway = await start(t, { kind: 'response', status: 400, until: released });
-    const { authorizationServer } = gateway;
-    const madeUp = () => authorizationServer.requests.filter(({ form }) => isMadeUp(form)).length;
-    const flooding = flood(gateway);
+test(`${FLOODED} does not respond to made-up tokens`, options, async (t) => {
+  const { promise: released, resolve: release } = deferred<void>();
+  const gateway = await start(t, { kind: 'response', status: 400, until: released });
+  const madeUp = () => gateway.authorizationServer.requests.filter(({ form }) => isMadeUp(form)).length;
+  await whileFlooded(gateway, async () => {
     try {
       await eventually('as many requests as one peer may have', () => madeUp() >= MAX_IN_FLIGHT_OF_PEER);
       await assertServesOthers(gateway);
       assert.equal(madeUp(), MAX_IN_FLIGHT_OF_PEER);
     } finally {
       release();
-      await flooding.stop();
     }
-  },
-);
+  });
+});
