@@ -33,6 +33,7 @@ const TRAVERSALS = words(`
   /plain/..%3b/admin /plain/..\\admin /plain\\..\\admin /plain/..%5cadmin /plain/x/../../admin /plain/%2e
   /plain/%c0%ae%c0%ae/admin /plain/..%C0%AFadmin /plain/..%c1%9cadmin /plain/%e0%80%ae%e0%80%ae/admin
   /plain/..%e0%81%9cadmin /plain/%f0%80%80%ae%f0%80%80%ae/admin /plain/..%f0%80%81%9cadmin
+  /plain/..%00/admin /plain/..%20/admin /plain/%2e.%09%3bx /plain/..%3fx /plain/.%23/x /plain//..%00
   /plain/..%f8%80%80%80%afadmin /plain/%fc%80%80%80%80%ae/a /plain/%u002e%u002e/admin /plain/..%U002fadmin
   /../plain /./plain http://h/plain/../admin http://named.svc/named/..%2fadmin
 `);

@@ -49,7 +49,7 @@ const routes = fc.array(fc.tuple(hostPattern, prefix, basePath, conditionsOrNone
 });
 const text = fc.constantFrom(undefined, 'a', 'ab', 'abc', 'b', 'c');
 const facts: fc.Arbitrary<KnownFacts> = fc.record({
-  method: fc.constantFrom('GET', 'POST', 'PUT'),
+  method: fc.constantFrom('GET', 'POST', 'PUT', 'get'),
   message: fc.option(fc.record({ method: text, name: text }), { nil: undefined }),
 });
 const target: fc.Arbitrary<RequestTarget> = fc.record({

@@ -84,12 +84,6 @@ describe('host', () => {
     assert.equal(hostOf('/', ['github-mcp'], ['a', 'b']), undefined);
     assert.equal(hostOf('/', ['github-mcp'], ['']), undefined);
   });
-
-  test('does not come from a path that looks like an authority', () => {
-    const target = parseRequestTarget('//evil.example.com/mcp', ['github-mcp']);
-    assert.equal(target.host, 'github-mcp');
-    assert.equal(target.path, '//evil.example.com/mcp');
-  });
 });
 
 describe('path', () => {
@@ -106,18 +100,6 @@ describe('path', () => {
     ]) {
       const target = parseRequestTarget(url as string, ['h']);
       assert.deepEqual([target.path, target.query], [path, query], url);
-    }
-  });
-
-  test('is undefined if some server may read a dot segment in it', () => {
-    const dotted = words(`
-      /github/../admin /github/.. /.. /. /github/./x /github/%2e%2e/admin /github/%2E%2e/admin /github/.%2e/admin
-      /github/%2e./admin /github/..%2fadmin /github/..%2Fadmin /github%2f..%2fadmin /github/..;/admin
-      /github/..;a=b/admin /github/..%3b/admin /github/..%5cadmin /github%5C..%5Cadmin /github/%2e /github/..%00/admin
-      /github/..%20/admin /github/%2e.%09%3bx /github/..%3fx /github/.%23/x /github//..%00 http://h/github/../admin
-    `);
-    for (const url of [...dotted, '/github/..\\admin', '/github\\..\\admin']) {
-      assert.equal(pathOf(url), undefined, url);
     }
   });
 

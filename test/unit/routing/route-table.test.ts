@@ -1,75 +1,117 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseRequestTarget, type RequestTarget, upstreamPath } from '../../../src/routing/request-target.ts';
+import type { Conditions, Match } from '../../../src/config/match.ts';
+import type { McpMessage } from '../../../src/routing/conditions.ts';
+import { parseRequestTarget, upstreamPath } from '../../../src/routing/request-target.ts';
 import { createRouteTable } from '../../../src/routing/route-table.ts';
 import { whyNoRoute, whyNot } from '../../../src/routing/why-routed.ts';
 import { routeOf } from './sample-routes.ts';
 
-const to = (host: string | undefined, path: string | undefined): RequestTarget => ({ host, path, query: '' });
+const NONE: Conditions = { methods: undefined, mcpMethods: undefined, mcpNames: undefined };
+const conditional = (name: string, conditions: Partial<Conditions>, match: Partial<Match> = {}) =>
+  routeOf(name, { path: '/mcp', ...match, conditions: { ...NONE, ...conditions } });
+const plain = routeOf('plain', { path: '/mcp' });
+const target = { host: 'h', path: '/mcp', query: '' };
 
-function nameOf(routes: ReturnType<typeof routeOf>[], host: string | undefined, path: string | undefined) {
-  return createRouteTable(routes).match(to(host, path))?.name;
-}
+test('refuses a name that a lenient server reads as the name of another route', () => {
+  const routes = [
+    plain,
+    conditional('delete', { mcpNames: ['delete', 'résumé™'] }),
+    conditional('write', { mcpNames: ['write_*', 'ｄｏ'] }),
+  ];
+  const call = (name: string): McpMessage => ({ method: 'tools/call', name });
+  const taken = (message: McpMessage) => createRouteTable(routes).match(target, { method: 'POST', message })?.name;
+  for (const name of ['ｄelete', 'del\u200bete', 'delete\ud800', '\udc00delete', 'dele\u00adte\ufe0f', 'write\u2060_x'])
+    assert.equal(taken(call(name)), undefined, name);
+  assert.equal(taken(call('é'.repeat(1025))), undefined);
+  for (const [name, route] of [
+    ['ｄｏ', 'write'],
+    ['résumé™', 'delete'],
+    ['write_ｄelete', 'write'],
+    ['検索（高度）', 'plain'],
+    ['👩\u200d💻', 'plain'],
+    ['DELETE', 'plain'],
+  ] as const)
+    assert.equal(taken(call(name)), route, name);
+});
 
-test('matches a wildcard against one or more labels and prefers the longest', () => {
-  const routes = [routeOf('short', { host: '*.svc' }), routeOf('long', { host: '*.tools.svc' })];
-  assert.equal(nameOf(routes, 'github.tools.svc', '/'), 'long');
-  assert.equal(nameOf(routes, 'a.b.c.tools.svc', '/'), 'long');
-  assert.equal(nameOf(routes, 'tools.svc', '/'), 'short');
-  assert.equal(nameOf(routes, 'xtools.svc', '/'), 'short');
-  assert.equal(nameOf(routes, 'svc', '/'), undefined);
-  assert.equal(nameOf(routes, '.svc', '/'), undefined);
-  assert.equal(nameOf(routes, 'github.tools.svc.evil.com', '/'), undefined);
+test('needs the body only for a POST that a route by message could take', () => {
+  const big = { ...conditional('big', { mcpNames: ['y'] }), retryBodyLimitBytes: 100_000 };
+  const table = createRouteTable([
+    plain,
+    conditional('call', { mcpNames: ['x'] }),
+    big,
+    routeOf('other', { path: '/other' }),
+  ]);
+  assert.deepEqual(table.match(target, { method: 'POST', message: 'unread' }), { bodyLimitBytes: 100_000 });
+  const nameOf = (method: string, path: string) => {
+    const found = table.match({ ...target, path }, { method, message: 'unread' });
+    return found !== undefined && 'name' in found ? found.name : found;
+  };
+  assert.equal(nameOf('GET', '/mcp'), 'plain');
+  assert.equal(nameOf('DELETE', '/mcp/x'), 'plain');
+  assert.equal(nameOf('POST', '/other'), 'other');
+  const byMethod = createRouteTable([conditional('put', { methods: ['PUT'] }), plain]);
+  const found = byMethod.match(target, { method: 'POST', message: 'unread' });
+  assert.ok(found !== undefined && 'name' in found && found.name === 'plain');
+});
+
+test('lists the candidates of a path up to the first route without conditions', () => {
+  const get = conditional('get', { methods: ['GET'] }, { host: 'h' });
+  const below = routeOf('below', { path: '/' });
+  const table = createRouteTable([below, plain, get]);
+  const names = (host: string, path: string) => table.candidates({ host, path, query: '' }).map(({ name }) => name);
+  assert.deepEqual(names('h', '/mcp/x'), ['get', 'plain']);
+  assert.deepEqual(names('other', '/mcp'), ['plain']);
+  assert.deepEqual(names('h', '/x'), ['below']);
+});
+
+test('knows the hosts that its routes name', () => {
+  const table = createRouteTable([
+    plain,
+    routeOf('exact', { host: 'a.svc' }),
+    routeOf('wild', { host: '*.tools.svc' }),
+  ]);
+  const hosts = ['a.svc', 'x.tools.svc', 'x.y.tools.svc', 'tools.svc', 'b.svc', 'x.a.svc'];
+  assert.deepEqual(
+    hosts.filter((host) => table.namesHost(host)),
+    ['a.svc', 'x.tools.svc', 'x.y.tools.svc'],
+  );
 });
 
 const github = routeOf('github', { host: 'github.tools.svc', path: '/mcp' });
 const wildcard = routeOf('wildcard', { host: '*.tools.svc', path: '/mcp' });
 const any = routeOf('any', { path: '/' });
 
-test('names a different host', () => {
-  const target = parseRequestTarget('/mcp', ['docs.svc']);
-  assert.equal(whyNot(github, target, any), 'its host github.tools.svc is not docs.svc');
-  assert.equal(whyNot(wildcard, target, any), 'its host *.tools.svc is not docs.svc');
-  const labelless = parseRequestTarget('/mcp', ['.tools.svc']);
-  assert.equal(whyNot(wildcard, labelless, any), 'its host *.tools.svc is not .tools.svc');
+test('says why a route does not take a request', () => {
+  const host = 'github.tools.svc';
+  for (const [route, url, hosts, taken, why] of [
+    [github, '/mcp', ['docs.svc'], any, 'its host github.tools.svc is not docs.svc'],
+    [wildcard, '/mcp', ['docs.svc'], any, 'its host *.tools.svc is not docs.svc'],
+    [wildcard, '/mcp', ['.tools.svc'], any, 'its host *.tools.svc is not .tools.svc'],
+    [github, '/mcp', [], any, 'it wants the host github.tools.svc'],
+    [github, '/mcpx', [host], any, 'its path /mcp is not a prefix of /mcpx in whole segments'],
+    [any, '/mcp/..%2fadmin', [host], undefined, 'the request path is invalid or contains dot segments'],
+    [wildcard, '/mcp/x', [host], github, 'the host of "github" is more specific'],
+    [any, '/mcp/x', [host], wildcard, 'the host of "wildcard" is more specific'],
+    [any, '/mcp/x', [host], plain, 'the path of "plain" is longer'],
+    [
+      any,
+      '/%6dcp',
+      [host],
+      undefined,
+      'some servers read the request path or the MCP name as one that has other routes',
+    ],
+  ] as const) {
+    assert.equal(whyNot(route, parseRequestTarget(url, hosts), taken), why);
+  }
 });
 
-test('names the host that a request without one lacks', () => {
-  assert.equal(whyNot(github, parseRequestTarget('/mcp', []), any), 'it wants the host github.tools.svc');
-});
-
-test('names a path that is not a prefix in whole segments', () => {
-  const target = parseRequestTarget('/mcpx', ['github.tools.svc']);
-  assert.equal(whyNot(github, target, any), 'its path /mcp is not a prefix of /mcpx in whole segments');
-});
-
-test('reports an invalid request path', () => {
-  const target = parseRequestTarget('/mcp/..%2fadmin', ['github.tools.svc']);
-  assert.match(whyNot(any, target, undefined), /the request path is invalid/);
-});
-
-test('names the route that wins, and why', () => {
-  const target = parseRequestTarget('/mcp/x', ['github.tools.svc']);
-  assert.equal(whyNot(wildcard, target, github), 'the host of "github" is more specific');
-  assert.equal(whyNot(any, target, wildcard), 'the host of "wildcard" is more specific');
-  const deeper = routeOf('deeper', { path: '/mcp' });
-  assert.equal(whyNot(any, target, deeper), 'the path of "deeper" is longer');
-});
-
-test('reports that servers read the path differently', () => {
-  const target = parseRequestTarget('/%6dcp', ['github.tools.svc']);
-  assert.match(
-    whyNot(any, target, undefined),
-    /some servers read the request path or the MCP name as one that has other routes/,
-  );
-});
-
-const conditions = { methods: ['GET'], mcpMethods: undefined, mcpNames: undefined };
 const table = createRouteTable([
   routeOf('github', { host: '127.0.0.1', path: '/github' }),
   routeOf('wildcard', { host: '*.tools.svc', path: '/mcp' }),
   routeOf('docs', { path: '/docs' }),
-  routeOf('read', { host: '127.0.0.1', path: '/read', conditions }),
+  conditional('read', { methods: ['GET'] }, { host: '127.0.0.1', path: '/read' }),
 ]);
 
 test('names the part of a request that no route has', () => {
