@@ -4,7 +4,7 @@ import { describe, test } from 'node:test';
 import { inspect } from 'node:util';
 import fc from 'fast-check';
 import { InvalidSvid, readJwtSvid, readX509Update } from '../../../src/spiffe/svid.ts';
-import { createCertificateAuthority } from '../../harness/certificates.ts';
+import { type Certificate, createCertificateAuthority } from '../../harness/certificates.ts';
 import { der, jwtSvid, keyDer, message, svidParts, varint, x509SvidResponse } from '../../harness/spiffe-agent.ts';
 
 const ID = 'spiffe://example.org/ns/team-a/sa/gateway';
@@ -20,11 +20,8 @@ const expiring = (validFromSeconds: number, validUntilSeconds: number) =>
 
 describe('an X.509-SVID', () => {
   test('is the first of a response, with the bundles of all trust domains', () => {
-    const second = svidParts(
-      'spiffe://example.org/b',
-      authority.issueClient({ hosts: ['spiffe://example.org/b'] }),
-      other.cert,
-    );
+    const id = 'spiffe://example.org/b';
+    const second = svidParts(id, authority.issueClient({ hosts: [id] }), other.cert);
     const update = read(
       x509SvidResponse([good, second], [['spiffe://other.example', der(other.cert, authority.cert)]]),
     );
@@ -50,14 +47,8 @@ describe('an X.509-SVID', () => {
   });
 
   test('comes with unknown fields of every type, which are ignored', () => {
-    const unknown = [
-      varint(8 * 9),
-      varint(300),
-      varint(8 * 9 + 1),
-      Buffer.alloc(8),
-      varint(8 * 9 + 5),
-      Buffer.alloc(4),
-    ];
+    const [number, fixed64, fixed32] = [0, 1, 5].map((type) => varint(8 * 9 + type)) as [Buffer, Buffer, Buffer];
+    const unknown = [number, varint(300), fixed64, Buffer.alloc(8), fixed32, Buffer.alloc(4)];
     const update = read(Buffer.concat([...unknown, x509SvidResponse([good]), message([99, 'later'])]));
     assert.equal(update.svid.spiffeId.id, ID);
   });
@@ -72,88 +63,51 @@ const sequence = (content: Buffer): Buffer => {
   return Buffer.concat([header, content]);
 };
 
+const EMPTY = Buffer.alloc(0);
+const TRUST_DOMAIN = 'spiffe://example.org';
+const changed = (parts: Partial<typeof good>) => x509SvidResponse([{ ...good, ...parts }]);
+const withLeaf = (certificate: Certificate, id = ID) => x509SvidResponse([svidParts(id, certificate, authority.cert)]);
+const issue = (...hosts: string[]) => authority.issueClient({ hosts });
+const federated = (...domains: string[]) =>
+  x509SvidResponse(
+    [good],
+    domains.map((domain) => [domain, der(other.cert)] as const),
+  );
+const MALFORMED = /certificate is malformed/;
+
 const REFUSED: readonly (readonly [what: string, response: Buffer, problem: RegExp])[] = [
-  ['an empty response', Buffer.alloc(0), /no SVID/],
+  ['an empty response', EMPTY, /no SVID/],
   ['only bundles', x509SvidResponse([], [['spiffe://other.example', der(other.cert)]]), /no SVID/],
   ['random bytes', Buffer.from('hello, world'), /malformed/],
   ['a length beyond the end', Buffer.from([0x0a, 0x7f, 1, 2]), /malformed/],
   ['an endless number', Buffer.from([0x0a, ...Array(20).fill(0xff)]), /malformed/],
   ['a group', Buffer.from([0x0b, 0x0c]), /malformed/],
   ['too many fields', Buffer.concat(Array(10_001).fill(Buffer.from([0x42, 0]))), /malformed/],
-  [
-    'an empty SVID',
-    x509SvidResponse([{ spiffeId: '', certificates: Buffer.alloc(0), key: Buffer.alloc(0), bundle: Buffer.alloc(0) }]),
-    /no SPIFFE ID/,
-  ],
-  ['no certificate', x509SvidResponse([{ ...good, certificates: Buffer.alloc(0) }]), /no SPIFFE ID/],
-  ['no key', x509SvidResponse([{ ...good, key: Buffer.alloc(0) }]), /private key is malformed/],
-  ['no bundle', x509SvidResponse([{ ...good, bundle: Buffer.alloc(0) }]), /bundle .* invalid or empty/],
-  [
-    'a certificate without an end',
-    x509SvidResponse([{ ...good, certificates: good.certificates.subarray(0, -1) }]),
-    /certificate is malformed/,
-  ],
-  [
-    'bytes after a certificate',
-    x509SvidResponse([{ ...good, certificates: Buffer.concat([good.certificates, Buffer.from([0])]) }]),
-    /certificate is malformed/,
-  ],
-  [
-    'a certificate in PEM',
-    x509SvidResponse([{ ...good, certificates: Buffer.from(leaf.cert) }]),
-    /certificate is malformed/,
-  ],
-  ['PEM inside of a sequence', x509SvidResponse([{ ...good, bundle: sequence(pem) }]), /bundle .* invalid/],
-  [
-    'too many certificates',
-    x509SvidResponse([{ ...good, certificates: der(...Array(11).fill(leaf.cert)) }]),
-    /certificate is malformed/,
-  ],
-  [
-    'too many authorities',
-    x509SvidResponse([{ ...good, bundle: der(...Array(101).fill(authority.cert)) }]),
-    /bundle .* invalid/,
-  ],
-  ['another SPIFFE ID', x509SvidResponse([{ ...good, spiffeId: workload }]), /another SPIFFE ID/],
-  ['no SPIFFE ID', x509SvidResponse([{ ...good, certificates: der(authority.issueClient().cert) }]), /no SPIFFE ID/],
-  [
-    'the SPIFFE ID of a trust domain',
-    x509SvidResponse([
-      svidParts('spiffe://example.org', authority.issueClient({ hosts: ['spiffe://example.org'] }), authority.cert),
-    ]),
-    /no SPIFFE ID/,
-  ],
-  [
-    'two SPIFFE IDs',
-    x509SvidResponse([svidParts(ID, authority.issueClient({ hosts: [ID, workload] }), authority.cert)]),
-    /no SPIFFE ID/,
-  ],
-  ['an authority as the SVID', x509SvidResponse([{ ...good, certificates: der(authority.cert) }]), /no SPIFFE ID/],
-  [
-    'the key of another certificate',
-    x509SvidResponse([{ ...good, key: keyDer(authority.issueClient().key) }]),
-    /does not belong/,
-  ],
-  ['a key in PEM', x509SvidResponse([{ ...good, key: Buffer.from(leaf.key) }]), /private key is malformed/],
-  ['a certificate that is expired', x509SvidResponse([svidParts(ID, expiring(-120, -60), authority.cert)]), /expired/],
-  [
-    'a certificate that is not valid yet',
-    x509SvidResponse([svidParts(ID, expiring(60, 120), authority.cert)]),
-    /not valid yet/,
-  ],
-  ['a workload in its bundle', x509SvidResponse([{ ...good, bundle: der(leaf.cert) }]), /bundle .* invalid/],
-  [
-    'a workload as a trust domain',
-    x509SvidResponse([good], [['spiffe://other.example/a', der(other.cert)]]),
-    /invalid trust domain/,
-  ],
-  ['an invalid trust domain', x509SvidResponse([good], [['Other Example', der(other.cert)]]), /invalid trust domain/],
+  ['an empty SVID', changed({ spiffeId: '', certificates: EMPTY, key: EMPTY, bundle: EMPTY }), /no SPIFFE ID/],
+  ['no certificate', changed({ certificates: EMPTY }), /no SPIFFE ID/],
+  ['no key', changed({ key: EMPTY }), /private key is malformed/],
+  ['no bundle', changed({ bundle: EMPTY }), /bundle .* invalid or empty/],
+  ['a certificate without an end', changed({ certificates: good.certificates.subarray(0, -1) }), MALFORMED],
+  ['bytes after a certificate', changed({ certificates: Buffer.concat([good.certificates, Buffer.of(0)]) }), MALFORMED],
+  ['a certificate in PEM', changed({ certificates: Buffer.from(leaf.cert) }), MALFORMED],
+  ['PEM inside of a sequence', changed({ bundle: sequence(pem) }), /bundle .* invalid/],
+  ['too many certificates', changed({ certificates: der(...Array(11).fill(leaf.cert)) }), MALFORMED],
+  ['too many authorities', changed({ bundle: der(...Array(101).fill(authority.cert)) }), /bundle .* invalid/],
+  ['another SPIFFE ID', changed({ spiffeId: workload }), /another SPIFFE ID/],
+  ['no SPIFFE ID', changed({ certificates: der(issue().cert) }), /no SPIFFE ID/],
+  ['the SPIFFE ID of a trust domain', withLeaf(issue(TRUST_DOMAIN), TRUST_DOMAIN), /no SPIFFE ID/],
+  ['two SPIFFE IDs', withLeaf(issue(ID, workload)), /no SPIFFE ID/],
+  ['an authority as the SVID', changed({ certificates: der(authority.cert) }), /no SPIFFE ID/],
+  ['the key of another certificate', changed({ key: keyDer(issue().key) }), /does not belong/],
+  ['a key in PEM', changed({ key: Buffer.from(leaf.key) }), /private key is malformed/],
+  ['a certificate that is expired', withLeaf(expiring(-120, -60)), /expired/],
+  ['a certificate that is not valid yet', withLeaf(expiring(60, 120)), /not valid yet/],
+  ['a workload in its bundle', changed({ bundle: der(leaf.cert) }), /bundle .* invalid/],
+  ['a workload as a trust domain', federated('spiffe://other.example/a'), /invalid trust domain/],
+  ['an invalid trust domain', federated('Other Example'), /invalid trust domain/],
   [
     'too many trust domains',
-    x509SvidResponse(
-      [good],
-      Array.from({ length: 1001 }, (_, i) => [`spiffe://td-${i}`, der(other.cert)]),
-    ),
+    federated(...Array.from({ length: 1001 }, (_, i) => `spiffe://td-${i}`)),
     /more than 1000/,
   ],
 ];

@@ -32,22 +32,15 @@ function response(id = ID, federated: Parameters<typeof x509SvidResponse>[1] = [
   return x509SvidResponse([svidParts(id, certificate, authority.cert)], federated);
 }
 
-interface Setup {
-  readonly agent: FakeSpiffeAgent;
-  readonly api: WorkloadApi;
-  readonly clock: ReturnType<typeof createFakeClock>;
-  /** Log lines, with the texts of their errors. */
-  readonly lines: string[];
-}
-
 async function start(
   t: TestContext,
   first: Parameters<FakeSpiffeAgent['send']>[0] = response(),
   options: Partial<WorkloadApiOptions> = {},
-): Promise<Setup> {
+) {
   const agent = await startSpiffeAgent(t);
   agent.send(first);
   const clock = createFakeClock(Date.now());
+  /** Log lines, with the texts of their errors. */
   const lines: string[] = [];
   const write = (fields: { readonly err?: unknown }, text: string): void => {
     const { err } = fields;
@@ -255,13 +248,6 @@ test('keeps a token while the next one fails, until it expires', async (t) => {
   assert.equal(agent.jwtRequests.length, 3);
   clock.advance(140_000);
   await assert.rejects(api.jwtSvid(AUDIENCE), isUnavailable(/is unavailable/));
-});
-
-test('refuses a token for another audience', async (t) => {
-  const { agent, api } = await start(t);
-  await soon('the first SVID', api.ready);
-  agent.onJwt(() => token(300, ID, { aud: 'https://other.example' }));
-  await assert.rejects(api.jwtSvid(AUDIENCE), isUnavailable(/invalid SVID: the token is for another audience/));
 });
 
 test('drops the tokens of its previous identity, and those in flight', async (t) => {
