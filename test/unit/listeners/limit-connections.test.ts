@@ -5,9 +5,10 @@ import { createServer as createTlsServer } from 'node:https';
 import { connect, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { type ConnectionOptions, connect as connectTls } from 'node:tls';
+import { idleConnections, secured } from '../../../src/listeners/idle-connection.ts';
 import { displaceConnections, limitConnections } from '../../../src/listeners/limit-connections.ts';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
-import { get } from '../../harness/disconnects.ts';
+import { get, post } from '../../harness/disconnects.ts';
 import { eventually, soon } from '../../harness/eventually.ts';
 import { connectRaw } from '../../harness/http-call.ts';
 import { listen } from '../../harness/http-server.ts';
@@ -207,46 +208,72 @@ test('serves a new client while others hold all connections, and closes the olde
   assert.deepEqual(told, [1]);
 });
 
-test('keeps a complete request while other clients connect, but no more than half', async (t) => {
-  const waiting: ServerResponse[] = [];
-  const server = createServer((request, response) => {
-    request.resume();
-    waiting.push(response);
+const authority = createCertificateAuthority();
+for (const [way, create, tls] of [
+  ['TCP', createServer, undefined],
+  ['TLS', (listener: RequestListener) => createTlsServer(authority.issueServer(), listener), { ca: authority.cert }],
+] as const) {
+  test(`keeps a complete request over ${way} while other clients connect, but no more than half`, async (t) => {
+    const waiting: ServerResponse[] = [];
+    const server = create((request, response) => {
+      request.resume();
+      waiting.push(response);
+    });
+    const { counts } = displaceConnections(server, 4, () => {});
+    const { connected } = await openServer(t, server);
+    const genuine = await connected(post('/', 0), tls);
+    await eventually('a request', () => waiting.length === 1);
+    for (let i = 0; i < 8; i += 1) await connected();
+    await eventually('others are dropped', () => counts.dropped === 5);
+    assert.ok(!genuine.destroyed && genuine.readable);
+    assert.equal(waiting[0]?.destroyed, false);
+    // Requests that are never answered keep no client out.
+    for (let i = 0; i < 3; i += 1) {
+      await connected(post('/', 0), tls);
+      await eventually('another request', () => waiting.length === i + 2);
+    }
+    const late = await connected('', tls);
+    await eventually('the oldest request made room', () => counts.dropped === 9);
+    late.write(post('/', 0));
+    await eventually('the late request', () => waiting.length === 5);
   });
-  const { counts } = displaceConnections(server, 4, () => {});
-  const { connected } = await openServer(t, server);
-  const post = 'POST / HTTP/1.1\r\nhost: cambist\r\nconnection: close\r\ncontent-length: 0\r\n\r\n';
-  const genuine = await connected(post);
-  await eventually('a request', () => waiting.length === 1);
-  for (let i = 0; i < 8; i += 1) await connected();
-  await eventually('others are dropped', () => counts.dropped === 5);
-  assert.ok(!genuine.destroyed && genuine.readable);
-  assert.equal(waiting[0]?.destroyed, false);
-  // Requests that are never answered keep no client out.
-  for (let i = 0; i < 3; i += 1) {
-    await connected(post);
-    await eventually('another request', () => waiting.length === i + 2);
+}
+
+const AFTER_RESPONSE = { bytesRead: 9, writableLength: 0, _httpMessage: null };
+
+function socketOf(state: object): Socket {
+  return state as Socket;
+}
+
+/** A server whose list of connections between two requests is in the place where Node keeps it. */
+function serverOf(...listed: readonly Socket[]): Server {
+  return {
+    [Symbol('http.server.connections')]: { idle: () => listed.map((socket) => ({ socket })) },
+  } as unknown as Server;
+}
+
+test('a connection is idle before its first byte, and after a response', () => {
+  const silent = socketOf({ bytesRead: 0 });
+  const waiting = socketOf(AFTER_RESPONSE);
+  const isIdle = idleConnections(serverOf(waiting));
+  assert.deepEqual([isIdle(silent), isIdle(waiting)], [true, true]);
+  for (const state of [{ _httpMessage: {} }, { _httpMessage: undefined }, { writableLength: 1 }]) {
+    const busy = socketOf({ ...AFTER_RESPONSE, ...state });
+    assert.equal(idleConnections(serverOf(busy))(busy), false, Object.keys(state)[0]);
   }
-  const late = await connected();
-  await eventually('the oldest request made room', () => counts.dropped === 9);
-  late.write(post);
-  await eventually('the late request', () => waiting.length === 5);
 });
 
-test('keeps a complete request over TLS while other clients connect', async (t) => {
-  const authority = createCertificateAuthority();
-  const waiting: ServerResponse[] = [];
-  const server = createTlsServer(authority.issueServer(), (request, response) => {
-    request.resume();
-    waiting.push(response);
-  });
-  const { counts } = displaceConnections(server, 4, () => {});
-  const { connected } = await openServer(t, server);
-  const post = 'POST / HTTP/1.1\r\nhost: cambist\r\ncontent-length: 0\r\n\r\n';
-  const genuine = await connected(post, { ca: authority.cert });
-  await eventually('a request', () => waiting.length === 1);
-  for (let i = 0; i < 8; i += 1) await connected();
-  await eventually('others are dropped', () => counts.dropped === 5);
-  assert.ok(!genuine.destroyed && genuine.readable);
-  assert.equal(waiting[0]?.destroyed, false);
+test('a connection with TLS is idle where its requests are', () => {
+  const [connection, secure] = [socketOf({ ...AFTER_RESPONSE, _httpMessage: undefined }), socketOf(AFTER_RESPONSE)];
+  secured.set(connection, secure);
+  assert.equal(idleConnections(serverOf(secure))(connection), true);
+  assert.equal(idleConnections(serverOf())(connection), false);
+});
+
+test('no used connection is idle in a version of Node without its list', () => {
+  const used = socketOf(AFTER_RESPONSE);
+  for (const server of [{}, { [Symbol('http.server.connections')]: {} }]) {
+    const isIdle = idleConnections(server as unknown as Server);
+    assert.deepEqual([isIdle(used), isIdle(socketOf({ bytesRead: 0 }))], [false, true]);
+  }
 });

@@ -12,6 +12,7 @@ import { isLikeToken } from '../../../src/secrets/like-a-token.ts';
 import { oncePerSecret, Secret } from '../../../src/secrets/secret.ts';
 import { soon } from '../../harness/eventually.ts';
 import { temporaryFolder } from '../../harness/lifetime.ts';
+import { words } from '../../harness/words.ts';
 
 async function makeFile(t: TestContext, content: string | Uint8Array): Promise<string> {
   const folder = temporaryFolder(t);
@@ -40,25 +41,17 @@ test('reads the environment, and returns the same secret until it changes', asyn
 
 test('refuses a missing, empty or too large credential, and names it', async (t) => {
   const file = await makeFile(t, '\n');
-  await assert.rejects(
-    readCredential({ file }, 'client secret of "a"'),
-    unavailable(/^client secret of "a": file ".*" is empty/),
-  );
+  const refuses = (source: Parameters<typeof readCredential>[0], why: RegExp) =>
+    assert.rejects(readCredential(source, 'key of "a"'), unavailable(why));
+  await refuses({ file }, /^key of "a": file ".*" is empty/);
   await writeFile(file, Buffer.alloc(256 * 1024 + 1, 'x'));
-  await assert.rejects(readCredential({ file }, 'key'), unavailable(/^key: file ".*" is larger than 262144 bytes/));
+  await refuses({ file }, /^key of "a": file ".*" is larger than 262144 bytes/);
   await rm(file);
-  await assert.rejects(readCredential({ file }, 'key'), unavailable(/^key: file ".*" cannot be read/));
-  await writeFile(file, 'x');
-  await assert.rejects(
-    readCredential({ env: 'NO_SUCH_VARIABLE' }, 'key'),
-    unavailable(/^key: environment variable "NO_SUCH_VARIABLE" is not set/),
-  );
+  await refuses({ file }, /^key of "a": file ".*" cannot be read/);
+  await refuses({ env: 'NO_SUCH_VARIABLE' }, /^key of "a": environment variable "NO_SUCH_VARIABLE" is not set/);
   process.env.TEST_EMPTY = '';
   t.after(() => delete process.env.TEST_EMPTY);
-  await assert.rejects(
-    readCredential({ env: 'TEST_EMPTY' }, 'key'),
-    unavailable(/^key: environment variable "TEST_EMPTY" is empty/),
-  );
+  await refuses({ env: 'TEST_EMPTY' }, /^key of "a": environment variable "TEST_EMPTY" is empty/);
 });
 
 test('refuses a folder, a device and a pipe without waiting', {
@@ -117,13 +110,7 @@ test('derives a value once for each secret, and again after an error', () => {
 });
 
 test('recognizes tokens and handles within a text', () => {
-  for (const text of [
-    'eyJhbGciOiJ',
-    'x eyJhbGciOiJ.',
-    'cbh_',
-    'ewogImFsZyI6IkhT.eyB0eXAi',
-    'a.ey0123456789.01234567',
-  ]) {
+  for (const text of words('eyJhbGciOiJ xeyJhbGciOiJ. cbh_ ewogImFsZyI6IkhT.eyB0eXAi a.ey0123456789.01234567')) {
     assert.ok(isLikeToken(text), text);
   }
   for (const text of ['', 'keyword', 'eyJshort', 'ey0123456789', 'ey0123456789.short', 'ey012345678.01234567']) {
