@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
-import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { TlsFiles } from '../../../src/config/kinds.ts';
 import { CambistError } from '../../../src/errors.ts';
@@ -10,7 +9,7 @@ import { type Certificate, createCertificateAuthority } from '../../harness/cert
 import { eventually, soon } from '../../harness/eventually.ts';
 import { eventStream, startFakeUpstream } from '../../harness/fake-upstream.ts';
 import { dispatched } from '../../harness/followed.ts';
-import { temporaryFolder } from '../../harness/lifetime.ts';
+import { temporaryFolder, writerInto } from '../../harness/lifetime.ts';
 
 const authority = createCertificateAuthority();
 
@@ -21,19 +20,18 @@ function dispatchersOf(t: TestContext) {
 }
 
 /** Writes TLS files into a temporary folder. */
-async function tlsFiles(t: TestContext, pem: { ca?: string; client?: Certificate }): Promise<TlsFiles> {
-  const folder = temporaryFolder(t);
-  const write = async (name: string, text: string | undefined) => {
-    if (text === undefined) return undefined;
-    await writeFile(join(folder, name), text);
-    return join(folder, name);
-  };
+function tlsFiles(t: TestContext, { ca, client }: { ca?: string; client?: Certificate }): TlsFiles {
+  const write = writerInto(temporaryFolder(t));
+  const fileOf = (name: string, text: string | undefined) => (text === undefined ? undefined : write(name, text).file);
   return {
-    ca: await write('ca.pem', pem.ca),
-    certificate: await write('tls.crt', pem.client?.cert),
-    privateKey: await write('tls.key', pem.client?.key),
+    ca: fileOf('ca.pem', ca),
+    certificate: fileOf('tls.crt', client?.cert),
+    privateKey: fileOf('tls.key', client?.key),
   };
 }
+
+/** The file of a CA. */
+const caFile = (t: TestContext, { cert } = authority) => tlsFiles(t, { ca: cert });
 
 const peer = (tls: TlsFiles | undefined, connectMs = 1000, name = 'route "github"') => ({ name, tls, connectMs });
 
@@ -48,16 +46,14 @@ test('shares a pool between peers that connect in the same way', (t) => {
 
 test('shares a pool between peers whose TLS files have the same content', async (t) => {
   const dispatchers = dispatchersOf(t);
-  const one = await dispatchers.for(peer(await tlsFiles(t, { ca: authority.cert })));
-  const other = await dispatchers.for(peer(await tlsFiles(t, { ca: authority.cert })));
-  const stranger = await dispatchers.for(peer(await tlsFiles(t, { ca: createCertificateAuthority().cert })));
-  assert.equal(other, one);
-  assert.notEqual(stranger, one);
+  const one = await dispatchers.for(peer(caFile(t)));
+  assert.equal(await dispatchers.for(peer(caFile(t))), one);
+  assert.notEqual(await dispatchers.for(peer(caFile(t, createCertificateAuthority()))), one);
 });
 
 test('does not share a pool between peers with the same TLS files that connect differently', async (t) => {
   const dispatchers = dispatchersOf(t);
-  const usual = peer(await tlsFiles(t, { ca: authority.cert }));
+  const usual = peer(caFile(t));
   const others = [
     { ...usual, connectMs: 2000 },
     { ...usual, socketPath: '/tmp/one.sock' },
@@ -69,27 +65,21 @@ test('does not share a pool between peers with the same TLS files that connect d
   for (const again of [usual, ...others]) assert.ok(pools.has(await dispatchers.for({ ...again })));
 });
 
-test('reads TLS files once, and again after a change', async (t) => {
+test('reads TLS files once, and again to see a change, which replaces the pool', async (t) => {
   const dispatchers = dispatchersOf(t);
-  const tls = await tlsFiles(t, { ca: authority.cert });
+  const tls = caFile(t);
   const first = await dispatchers.for(peer(tls));
+  dispatchers.rereadTls();
+  assert.equal(await dispatchers.for(peer(tls)), first);
   await writeFile(tls.ca ?? '', createCertificateAuthority().cert);
   assert.equal(await dispatchers.for(peer(tls)), first);
   dispatchers.rereadTls();
   assert.notEqual(await dispatchers.for(peer(tls)), first);
 });
 
-test('keeps the pool when TLS files did not change', async (t) => {
-  const dispatchers = dispatchersOf(t);
-  const tls = await tlsFiles(t, { ca: authority.cert });
-  const first = await dispatchers.for(peer(tls));
-  dispatchers.rereadTls();
-  assert.equal(await dispatchers.for(peer(tls)), first);
-});
-
 test('reads TLS files again that changed while they were read', async (t) => {
   const dispatchers = dispatchersOf(t);
-  const tls = await tlsFiles(t, { ca: authority.cert });
+  const tls = caFile(t);
   const reading = dispatchers.for(peer(tls));
   dispatchers.rereadTls();
   const stale = await reading;
@@ -106,7 +96,7 @@ test('fails with ERR_CREDENTIAL_UNAVAILABLE for an invalid certificate or the ke
     { client: { ...client, key: authority.issueClient().key } },
     { ca: 'not a certificate' },
   ]) {
-    const tls = await tlsFiles(t, pem);
+    const tls = tlsFiles(t, pem);
     await assert.rejects(
       async () => dispatchers.for(peer(tls)),
       (error: Error) =>
@@ -121,7 +111,7 @@ async function startRotation(t: TestContext) {
   const stream = eventStream();
   const upstream = await startFakeUpstream(t, stream.handler, { tls: authority.issueServer() });
   const dispatchers = dispatchersOf(t);
-  const tls = await tlsFiles(t, { ca: authority.cert });
+  const tls = caFile(t);
   const before = await dispatchers.for(peer(tls));
   const old = await dispatched(before, { origin: upstream.url, path: '/' });
   const rotate = async () => {
@@ -150,8 +140,8 @@ test('sends no new request on a pool whose TLS files changed, and lets its strea
 
 test('closes a pool that was not used between two changes of TLS files', async (t) => {
   const dispatchers = dispatchersOf(t);
-  const gone = await dispatchers.for(peer(await tlsFiles(t, { ca: authority.cert })));
-  const stays = peer(await tlsFiles(t, { ca: createCertificateAuthority().cert }));
+  const gone = await dispatchers.for(peer(caFile(t)));
+  const stays = peer(caFile(t, createCertificateAuthority()));
   const kept = await dispatchers.for(stays);
   for (let i = 0; i < 2; i += 1) {
     dispatchers.rereadTls();
@@ -164,9 +154,9 @@ test('closes a pool that was not used between two changes of TLS files', async (
 
 test('keeps pools that were not used while the TLS files of other peers changed', async (t) => {
   const dispatchers = dispatchersOf(t);
-  const tls = await tlsFiles(t, { ca: authority.cert });
+  const tls = caFile(t);
   const kept = await dispatchers.for(peer(tls));
-  const changing = await tlsFiles(t, { ca: createCertificateAuthority().cert });
+  const changing = caFile(t, createCertificateAuthority());
   const replaced = await dispatchers.for(peer(changing));
   for (let i = 0; i < 2; i += 1) {
     await writeFile(changing.ca ?? '', createCertificateAuthority().cert);

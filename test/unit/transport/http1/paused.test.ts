@@ -104,38 +104,22 @@ testWays('stops reading while a response is paused', async (start) => {
   followed.controller?.abort(new Error('enough'));
 });
 
+const OK = 'HTTP/1.1 200 OK\r\n';
+const CLOSES = `${OK}Connection: close\r\n`;
+const INCOMPLETE = 'Content-Length: 9\r\n\r\nhello';
+
 /** A connection is closed, or ends, while its response is paused. */
 const ENDS: readonly [what: string, response: string, last: 'end' | 'destroy' | 'resetAndDestroy', end: string][] = [
-  ['completes a response without a length', 'HTTP/1.1 200 OK\r\n\r\nhello', 'end', 'end'],
-  [
-    'completes a response with a length',
-    'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello',
-    'end',
-    'end',
-  ],
+  ['completes a response without a length', `${OK}\r\nhello`, 'end', 'end'],
+  ['completes a response with a length', responseOf('hello', CLOSES), 'end', 'end'],
   ['completes a response with a length, on a persistent connection', responseOf('hello'), 'end', 'end'],
   ['completes a response with a length, on a closed connection', responseOf('hello'), 'destroy', 'end'],
-  [
-    'fails with an incomplete response',
-    'HTTP/1.1 200 OK\r\nContent-Length: 9\r\nConnection: close\r\n\r\nhello',
-    'end',
-    'error SocketError',
-  ],
-  [
-    'fails with an incomplete response, on a persistent connection',
-    'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello',
-    'end',
-    'error SocketError',
-  ],
+  ['fails with an incomplete response', CLOSES + INCOMPLETE, 'end', 'error SocketError'],
+  ['fails with an incomplete response, on a persistent connection', OK + INCOMPLETE, 'end', 'error SocketError'],
   ['fails with a response without its last chunk', `${CHUNKED}5\r\nhello\r\n`, 'end', 'error SocketError'],
   ["fails with the parser's error", `${CHUNKED}5\r\nhello\r\nnone\r\n`, 'end', 'error HTTPParserError'],
-  ['fails with a reset response without a length', 'HTTP/1.1 200 OK\r\n\r\nhello', 'resetAndDestroy', 'error Error'],
-  [
-    'fails with an incomplete response that is reset',
-    'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello',
-    'resetAndDestroy',
-    'error Error',
-  ],
+  ['fails with a reset response without a length', `${OK}\r\nhello`, 'resetAndDestroy', 'error Error'],
+  ['fails with an incomplete response that is reset', OK + INCOMPLETE, 'resetAndDestroy', 'error Error'],
 ];
 for (const [what, response, last, end] of ENDS) {
   // A reset drops bytes that were not read yet.

@@ -27,6 +27,8 @@ const OK = 'HTTP/1.1 200 OK\r\n';
 const SWITCH = 'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\nX-A: b\r\n\r\n';
 const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';
 const hints = (connection: string) => `HTTP/1.1 103 Early Hints\r\nConnection: ${connection}\r\n\r\n`;
+const INTERIM = `${CONTINUE}HTTP/1.1 102 Processing\r\nA: b\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n`;
+const CLOSING_INTERIM = `${hints('close')}HTTP/1.0 100 Continue\r\n\r\n`;
 
 for (const [what, method, response, status, body = ''] of [
   ['to HEAD', 'HEAD', `${OK}Content-Length: 5\r\n\r\n`, 200],
@@ -36,20 +38,8 @@ for (const [what, method, response, status, body = ''] of [
   ['304 with a length', 'GET', 'HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n', 304],
   ['with length 0', 'GET', responseOf(''), 200],
   ['without chunks', 'GET', `${OK}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n`, 200],
-  [
-    'after interim responses',
-    'GET',
-    `${CONTINUE}HTTP/1.1 102 Processing\r\nA: b\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n${responseOf('hello')}`,
-    200,
-    'hello',
-  ],
-  [
-    'after interim responses with Connection: close',
-    'GET',
-    `${hints('close')}HTTP/1.0 100 Continue\r\n\r\n${responseOf('hello')}`,
-    200,
-    'hello',
-  ],
+  ['after interim responses', 'GET', INTERIM + responseOf('hello'), 200, 'hello'],
+  ['after interim responses that close', 'GET', CLOSING_INTERIM + responseOf('hello'), 200, 'hello'],
 ] as const) {
   testWays(`completes a response ${what}, and the next request gets its own`, async (start) => {
     const { ask } = await start(response);

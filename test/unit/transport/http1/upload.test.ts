@@ -12,11 +12,7 @@ async function* streamed(...parts: readonly string[]): AsyncGenerator<Buffer> {
 }
 
 /** Content whose parts are given by the test. */
-function slow(): {
-  content: AsyncIterable<Buffer>;
-  give(part: string | Error | null): void;
-  isReturned: () => boolean;
-} {
+function slow() {
   const parts: (string | Error | null)[] = [];
   let isReturned = false;
   let wake = (): void => {};
