@@ -4,21 +4,13 @@ import fc from 'fast-check';
 import { readEntries, toWire } from '../../../src/signals/revocation-wire.ts';
 import type { KeyedRequest } from '../../../src/tokens/session.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
-import { createMemoryStore, type MemoryStore } from '../../harness/memory-store.ts';
+import type { MemoryStore } from '../../harness/memory-store.ts';
 import { exchangeOf as exchangeCredential, routeOf, serverOf } from '../tokens/sample.ts';
-import { allRecords, bearer, entryOf, issued, namesOf, released, removed, startReplica, written } from './replica.ts';
-
-/** An act of an attacker who owns the server. Numbers choose among what is there. */
-type Act =
-  | { readonly kind: 'alter'; readonly at: number; readonly char: number; readonly to: string }
-  | { readonly kind: 'swap' | 'copy'; readonly at: number; readonly other: number }
-  | { readonly kind: 'delete'; readonly at: number }
-  | { readonly kind: 'replay'; readonly at: number; readonly from: number }
-  | { readonly kind: 'flood'; readonly text: string }
-  | { readonly kind: 'restore' };
+import { allRecords, bearer, entryOf, issued, namesOf, released, removed, startAlone, startPair } from './replica.ts';
 
 const index = fc.nat({ max: 1000 });
-const act: fc.Arbitrary<Act> = fc.oneof(
+/** An act of an attacker who owns the server. Numbers choose among what is there. */
+const act = fc.oneof(
   {
     weight: 3,
     arbitrary: fc.record({ kind: fc.constantFrom('swap' as const, 'copy' as const), at: index, other: index }),
@@ -29,6 +21,8 @@ const act: fc.Arbitrary<Act> = fc.oneof(
   fc.record({ kind: fc.constant('flood' as const), text: fc.string({ maxLength: 60 }) }),
   fc.constant({ kind: 'restore' as const }),
 );
+
+type Act = typeof act extends fc.Arbitrary<infer Each> ? Each : never;
 
 /** Everything that the attacker ever saw, and the map that it changes. */
 function attackerOf(values: () => Map<string, string>) {
@@ -102,9 +96,9 @@ function freeLocks(server: MemoryStore): void {
 test('an attacker at the server changes nothing but the number of exchanges', async (t) => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 15, size: 'max' }), async (steps) => {
-      const server = createMemoryStore();
       const clock = createFakeClock();
-      const replicas = await Promise.all([0, 1].map(() => startReplica(t, server, { clock })));
+      const { server, one, other } = await startPair(t, { clock });
+      const replicas = [one, other];
       const attacker = attackerOf(() => server.values);
       /** When each token was issued, by its text. */
       const issuedAt = new Map<string, { readonly who: Who; readonly atMs: number }>();
@@ -138,19 +132,17 @@ test('an attacker at the server changes nothing but the number of exchanges', as
 test('a refused token never comes back, whatever the server does', async (t) => {
   await fc.assert(
     fc.asyncProperty(fc.array(act, { maxLength: 10 }), async (acts) => {
-      const server = createMemoryStore();
-      const { second, store } = await startReplica(t, server);
+      const { server, second, store, share, obtain } = await startAlone(t);
       const entry = ENTRIES.alice;
-      const refused = await second.obtain(entry, async () => issued('refused'), undefined);
+      const refused = await share('refused', entry);
       const attacker = attackerOf(() => server.values);
-      await written(server);
       attacker.look();
       second.dropRefused(entry, refused.token);
       await removed(server);
       for (const each of acts) attacker.do(each);
       attacker.do({ kind: 'restore' });
       freeLocks(server);
-      assert.equal(bearer(await second.obtain(entry, async () => issued('next'), undefined)), 'Bearer next');
+      assert.equal(bearer(await obtain('next', entry)), 'Bearer next-1');
       store.close();
     }),
     { numRuns: 40 },
@@ -163,9 +155,8 @@ const told = fc.array(fc.record({ key: keyed, ago: fc.integer({ min: 0, max: 360
 test('an attacker at the server adds no revocation, prolongs none, and dates none later', async (t) => {
   await fc.assert(
     fc.asyncProperty(told, fc.array(act, { maxLength: 20 }), async (entries, acts) => {
-      const server = createMemoryStore();
       const clock = createFakeClock();
-      const one = await startReplica(t, server, { clock });
+      const { server, ...one } = await startAlone(t, { clock });
       const attacker = attackerOf(() => [...server.records.values()][0] ?? new Map<string, string>());
       const latest = new Map<string, number>();
       for (const { key, ago } of entries) {
@@ -193,9 +184,8 @@ test('an attacker at the server adds no revocation, prolongs none, and dates non
 test('an attacker at the channel delivers only what a replica said in the last minute', async (t) => {
   await fc.assert(
     fc.asyncProperty(told, fc.array(act, { maxLength: 20 }), async (entries, acts) => {
-      const server = createMemoryStore();
       const clock = createFakeClock();
-      const [one, other] = await Promise.all([startReplica(t, server, { clock }), startReplica(t, server, { clock })]);
+      const { server, one, other } = await startPair(t, { clock });
       const said = entries.map(({ key, ago }) => [key, 'https://idp.example.com', ago]);
       for (const entry of said) await one.messages.publish('revoked', [entry]);
       const sent = server.messages.filter(({ channel }) => channel.endsWith(':messages'));

@@ -2,6 +2,7 @@ import type { TestContext } from 'node:test';
 import { type Clock, systemClock } from '../../../src/clock/clock.ts';
 import type { Route, TokenCredential } from '../../../src/config/route.ts';
 import type { SharedCache } from '../../../src/config/shared-cache.ts';
+import { CambistError } from '../../../src/errors.ts';
 import { Secret } from '../../../src/secrets/secret.ts';
 import { createMessages } from '../../../src/shared-cache/messages.ts';
 import type { StoreState } from '../../../src/shared-cache/reconnector.ts';
@@ -14,7 +15,7 @@ import { createStoreCounts } from '../../../src/shared-cache/store-counts.ts';
 import type { IssuedToken } from '../../../src/tokens/issued-token.ts';
 import { computeLifetime } from '../../../src/tokens/lifetime.ts';
 import { type KeyedRequest, resourceDigest, tokenKey } from '../../../src/tokens/session.ts';
-import { eventually } from '../../harness/eventually.ts';
+import { deferred, eventually } from '../../harness/eventually.ts';
 import { createMemoryStore, type MemoryStore } from '../../harness/memory-store.ts';
 import { routeOf, subjectOf } from '../tokens/sample.ts';
 
@@ -31,6 +32,14 @@ export const SHARED: SharedCache = {
   prefix: 'cambist',
   // Long enough for a busy machine. A silent server is waited for as long.
   timeoutMs: 2000,
+};
+
+/** Reads the key while it is readable. */
+export const keysWhile = (isReadable: () => boolean): StoreKeys['read'] => {
+  return async () => {
+    if (!isReadable()) throw new CambistError('ERR_CREDENTIAL_UNAVAILABLE', 'the key is unreadable');
+    return [NEW_KEY];
+  };
 };
 
 /** All records, with the summary. */
@@ -67,8 +76,28 @@ export async function startReplica(t: TestContext, server: MemoryStore, options:
   const second = createSecondLevel({ ...parts, messages, maxAgeMs: () => maxAgeMs, random: () => 0.5 });
   const records = createRecords(parts);
   await store.start();
+  const obtain = (token: string | Error, entry: KeyedRequest = entryOf(), replaced?: IssuedToken) =>
+    second.obtain(entry, exchangeOf(token, clock), replaced);
   return {
     second,
+    /** Obtains the token of an entry. An exchange issues one of this name. */
+    obtain,
+    /** The same, until the store has the token. */
+    async share(...args: Parameters<typeof obtain>) {
+      const shared = await obtain(...args);
+      await released(server);
+      return shared;
+    },
+    /** Holds the lock of an entry in an exchange that is in flight until the returned function is called. */
+    async hold(entry = entryOf(), token: string | Error = 'held') {
+      const exchange = exchangeOf(token, clock);
+      const { promise, resolve } = deferred<void>();
+      exchange.until = promise;
+      const pending = second.obtain(entry, exchange, undefined);
+      pending.catch(() => {});
+      await eventually('it holds the lock', () => exchange.calls === 1);
+      return { pending, release: () => resolve() };
+    },
     messages,
     records,
     handles: createSharedHandles(parts),
@@ -147,8 +176,7 @@ export const namesOf = ({ values }: MemoryStore, kind: 't' | 'l'): string[] =>
   [...values.keys()].filter((name) => name.includes(`}:${kind}`));
 
 /** The token that a replica wrote is in the store. */
-export const written = (server: MemoryStore, count = 1) =>
-  eventually('tokens are written', () => namesOf(server, 't').length >= count);
+export const written = (server: MemoryStore) => eventually('tokens are written', () => namesOf(server, 't').length > 0);
 
 export const removed = (server: MemoryStore) => eventually('it is removed', () => namesOf(server, 't').length === 0);
 

@@ -6,7 +6,6 @@ import { placeOf, readToken, sealToken, usableToken } from '../../../src/shared-
 import { deriveStoreKey, MAX_SEALED_LENGTH, nameOf, open, seal } from '../../../src/shared-cache/seal.ts';
 import { restoreToken } from '../../../src/tokens/shared-token.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
-import { createMemoryStore } from '../../harness/memory-store.ts';
 import { failsWith, routeOf } from '../tokens/sample.ts';
 import { entryOf, NEW_KEY, OLD_KEY, startAlone, startPair, startReplica } from './replica.ts';
 
@@ -73,6 +72,8 @@ test('reads a token only if every member has its type', () => {
 
 const secret = new Secret('the token of a caller');
 const CONTEXT = ['token', 'cambist:{slot}:t:name', 'subject:resource'] as const;
+const sealed = seal('issued', secret, NEW_KEY, CONTEXT);
+const opened = (value: unknown) => open(value, secret, NEW_KEY, CONTEXT);
 
 test('opens exactly the text that was sealed', () => {
   void fc.assert(
@@ -85,23 +86,19 @@ test('opens exactly the text that was sealed', () => {
 });
 
 test('opens nothing after a change of any character', () => {
-  const sealed = seal('issued', secret, NEW_KEY, CONTEXT);
   void fc.assert(
     fc.property(fc.nat(sealed.length - 1), fc.constantFrom(...'AZaz09-_=+/ .'), (at, character) => {
       fc.pre(sealed[at] !== character);
       const altered = sealed.slice(0, at) + character + sealed.slice(at + 1);
-      assert.equal(open(altered, secret, NEW_KEY, CONTEXT), undefined);
+      assert.equal(opened(altered), undefined);
     }),
     { numRuns: 200 },
   );
 });
 
 test('opens neither a part of a value nor a longer value', () => {
-  const sealed = seal('issued', secret, NEW_KEY, CONTEXT);
-  for (let end = 0; end < sealed.length; end += 1) {
-    assert.equal(open(sealed.slice(0, end), secret, NEW_KEY, CONTEXT), undefined);
-  }
-  assert.equal(open(`${sealed}AAAA`, secret, NEW_KEY, CONTEXT), undefined);
+  for (let end = 0; end < sealed.length; end += 1) assert.equal(opened(sealed.slice(0, end)), undefined);
+  assert.equal(opened(`${sealed}AAAA`), undefined);
 });
 
 test('opens one spelling of a value alone', () => {
@@ -109,13 +106,10 @@ test('opens one spelling of a value alone', () => {
   const sealed = seal('token', secret, NEW_KEY, CONTEXT);
   const sameBytes = sealed.slice(0, -1) + alphabet[alphabet.indexOf(sealed.at(-1) as string) + 1];
   assert.deepEqual(Buffer.from(sameBytes, 'base64url'), Buffer.from(sealed, 'base64url'));
-  for (const other of [sameBytes, `${sealed}=`, `${sealed} `]) {
-    assert.equal(open(other, secret, NEW_KEY, CONTEXT), undefined);
-  }
+  for (const other of [sameBytes, `${sealed}=`, `${sealed} `]) assert.equal(opened(other), undefined);
 });
 
 test('opens no value of another caller, key, purpose or place', () => {
-  const sealed = seal('issued', secret, NEW_KEY, CONTEXT);
   assert.equal(open(sealed, new Secret('another token'), NEW_KEY, CONTEXT), undefined);
   assert.equal(open(sealed, undefined, NEW_KEY, CONTEXT), undefined);
   assert.equal(open(sealed, secret, OLD_KEY, CONTEXT), undefined);
@@ -135,13 +129,10 @@ test('a value under the key alone does not open with an empty secret', () => {
 
 test('opens nothing of any other input, and reads no long value', () => {
   void fc.assert(
-    fc.property(fc.anything(), (input) => {
-      assert.equal(open(input, secret, NEW_KEY, CONTEXT), undefined);
-    }),
+    fc.property(fc.anything(), (input) => assert.equal(opened(input), undefined)),
     { numRuns: 200 },
   );
-  const long = seal('a'.repeat(MAX_SEALED_LENGTH), secret, NEW_KEY, CONTEXT);
-  assert.equal(open(long, secret, NEW_KEY, CONTEXT), undefined);
+  assert.equal(opened(seal('a'.repeat(MAX_SEALED_LENGTH), secret, NEW_KEY, CONTEXT)), undefined);
 });
 
 test('seals the same text differently each time', () => {
@@ -177,9 +168,7 @@ test('a message reaches the other replicas, and not its sender', async (t) => {
 
 test('drops a message that is altered, forged, of another key, or old', async (t) => {
   const clock = createFakeClock();
-  const server = createMemoryStore();
-  const one = await startReplica(t, server, { clock });
-  const other = await startReplica(t, server, { clock });
+  const { server, one, other } = await startPair(t, { clock });
   const stranger = await startReplica(t, server, { clock, keys: [OLD_KEY] });
   let got = 0;
   other.messages.on('revoked', () => {
@@ -188,8 +177,9 @@ test('drops a message that is altered, forged, of another key, or old', async (t
   await one.messages.publish('revoked', {});
   assert.equal(got, 1);
   const { channel = '', message = '' } = server.messages[0] ?? {};
-  for (const forged of [`${message}A`, message.slice(1), '{}', '', 'A'.repeat(100_000)])
+  for (const forged of [`${message}A`, message.slice(1), '{}', '', 'A'.repeat(100_000)]) {
     server.deliver(channel, forged);
+  }
   await stranger.messages.publish('revoked', {});
   clock.advance(66_000);
   server.deliver(channel, message);
@@ -198,8 +188,7 @@ test('drops a message that is altered, forged, of another key, or old', async (t
 });
 
 test('opens messages of replicas that still seal under the older key', async (t) => {
-  const server = createMemoryStore();
-  const before = await startReplica(t, server, { keys: [OLD_KEY, NEW_KEY] });
+  const { server, ...before } = await startAlone(t, { keys: [OLD_KEY, NEW_KEY] });
   const after = await startReplica(t, server, { keys: [NEW_KEY, OLD_KEY] });
   const got: unknown[] = [];
   after.messages.on('revoked', (payload) => got.push(payload));

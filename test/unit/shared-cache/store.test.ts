@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import {
   ClientClosedError,
@@ -11,10 +12,12 @@ import { CambistError } from '../../../src/errors.ts';
 import { createLogger } from '../../../src/observability/logger.ts';
 import { probeStore } from '../../../src/shared-cache/probe-store.ts';
 import { openSharedCache } from '../../../src/shared-cache/shared-cache.ts';
+import { connectStore } from '../../../src/shared-cache/store-connection.ts';
 import { labelOf, problemOf, StoreTimeoutError } from '../../../src/shared-cache/store-problems.ts';
 import { eventually } from '../../harness/eventually.ts';
+import { closeServer, listen } from '../../harness/http-server.ts';
 import { createMemoryStore, type MemoryStore } from '../../harness/memory-store.ts';
-import { SHARED, startAlone, startReplica } from './replica.ts';
+import { keysWhile, SHARED, startAlone, startReplica } from './replica.ts';
 
 const codeError = (code: string) => Object.assign(new Error('failed'), { code });
 
@@ -46,18 +49,21 @@ test('tells the problem behind each error of the client', () => {
 });
 
 test('the log shows the code of an error, and never its text', () => {
-  assert.equal(labelOf(new Error('ERR unknown command `AUTH`, with args beginning with: `user`, `pa55word`')), 'ERR');
-  assert.equal(labelOf(new Error('WRONGPASS invalid')), 'WRONGPASS');
-  assert.equal(labelOf(codeError('ECONNREFUSED')), 'ECONNREFUSED');
-  assert.equal(labelOf(Object.assign(new Error(''), { errors: [codeError('EPIPE')] })), 'EPIPE');
-  assert.equal(labelOf(new Error('AUTH failed for pa55word', { cause: codeError('ENOTFOUND') })), 'ENOTFOUND');
-  assert.equal(labelOf(new StoreTimeoutError(100)), 'no reply within 100ms');
-  assert.equal(labelOf(new SocketClosedUnexpectedlyError()), 'Socket closed unexpectedly');
-  assert.equal(labelOf(new ClientClosedError()), 'The client is closed');
-  assert.equal(labelOf(new ConnectionTimeoutError()), 'Connection timeout');
-  assert.equal(labelOf(new RootNodesUnavailableError()), 'All the root nodes are unavailable');
-  assert.equal(labelOf(new CambistError('ERR_CREDENTIAL_UNAVAILABLE', 'the key is short')), 'the key is short');
-  assert.equal(labelOf(undefined), 'Error');
+  const errors: readonly [unknown, string][] = [
+    [new Error('ERR unknown command `AUTH`, with args beginning with: `user`, `pa55word`'), 'ERR'],
+    [new Error('WRONGPASS invalid'), 'WRONGPASS'],
+    [codeError('ECONNREFUSED'), 'ECONNREFUSED'],
+    [Object.assign(new Error(''), { errors: [codeError('EPIPE')] }), 'EPIPE'],
+    [new Error('AUTH failed for pa55word', { cause: codeError('ENOTFOUND') }), 'ENOTFOUND'],
+    [new StoreTimeoutError(100), 'no reply within 100ms'],
+    [new SocketClosedUnexpectedlyError(), 'Socket closed unexpectedly'],
+    [new ClientClosedError(), 'The client is closed'],
+    [new ConnectionTimeoutError(), 'Connection timeout'],
+    [new RootNodesUnavailableError(), 'All the root nodes are unavailable'],
+    [new CambistError('ERR_CREDENTIAL_UNAVAILABLE', 'the key is short'), 'the key is short'],
+    [undefined, 'Error'],
+  ];
+  for (const [error, label] of errors) assert.equal(labelOf(error), label);
 });
 
 test('starts without its server, and uses it once it is there', async (t) => {
@@ -70,11 +76,8 @@ test('starts without its server, and uses it once it is there', async (t) => {
   server.fault = undefined;
   await eventually('it is available', () => store.state.isAvailable);
   assert.deepEqual(
-    states.map(({ isAvailable, problem }) => [isAvailable, problem]),
-    [
-      [false, 'unreachable'],
-      [true, undefined],
-    ],
+    states.map(({ problem }) => problem),
+    ['unreachable', undefined],
   );
 });
 
@@ -140,13 +143,8 @@ test('tells that messages arrive again once one arrives after the library replac
 });
 
 test('a key that cannot be read keeps the server out of use', async (t) => {
-  const server = createMemoryStore();
   let isReadable = false;
-  const readKeys = async () => {
-    if (!isReadable) throw new CambistError('ERR_CREDENTIAL_UNAVAILABLE', 'cache.shared.key: file is missing');
-    return [(await import('./replica.ts')).NEW_KEY] as const;
-  };
-  const { store } = await startReplica(t, server, { readKeys });
+  const { server, store } = await startAlone(t, { readKeys: keysWhile(() => isReadable) });
   assert.equal(store.state.problem, 'credential');
   assert.equal(server.connections, 0);
   isReadable = true;
@@ -154,12 +152,11 @@ test('a key that cannot be read keeps the server out of use', async (t) => {
 });
 
 test('uses no server that is slower than a request may wait', async (t) => {
-  const server = createMemoryStore();
-  const replica = await startReplica(t, server, { timeoutMs: 30 });
+  const { server, store, counted } = await startAlone(t, { timeoutMs: 30 });
   server.fault = 'silent';
-  for (let call = 0; call < 3; call += 1) await replica.store.use('lookup', (connection) => connection.get('a'));
-  assert.deepEqual([replica.store.state.isAvailable, replica.store.state.problem], [false, 'slow']);
-  assert.equal(replica.counted('lookup', 'timeout'), 3);
+  for (let call = 0; call < 3; call += 1) await store.use('lookup', (connection) => connection.get('a'));
+  assert.deepEqual([store.state.isAvailable, store.state.problem], [false, 'slow']);
+  assert.equal(counted('lookup', 'timeout'), 3);
 });
 
 const VARIABLE = 'SHARED_CACHE_TEST_KEY';
@@ -209,4 +206,52 @@ test('tells the problem of a server, and its fix', async () => {
     cause: 'READONLY',
     fix: 'connect to the primary, not to a replica',
   });
+});
+
+const bulk = (text: string): string => `$${text.length}\r\n${text}\r\n`;
+const array = (items: readonly string[]): string => `*${items.length}\r\n${items.join('')}`;
+const confirmed = (word: string, names: readonly string[]): string =>
+  names.map((name, index) => array([bulk(word), bulk(name), `:${index + 1}\r\n`])).join('');
+
+/** A server that knows as many commands as the test sends. */
+async function startServer(t: TestContext, reply: (command: string, args: readonly string[]) => string) {
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    sockets.add(socket);
+    socket.on('error', () => {}).setEncoding('utf8');
+    socket.on('data', (text: string) => {
+      for (const sent of text.split(/(?=\*\d+\r\n)/)) {
+        const [command = '', ...args] = [...sent.matchAll(/\$\d+\r\n(.*)\r\n/g)].map(([, word]) => String(word));
+        socket.write(reply(command.toUpperCase(), args));
+      }
+    });
+  });
+  const { port } = await listen(server);
+  const close = (): Promise<void> => {
+    for (const socket of sockets) socket.destroy();
+    return closeServer(server);
+  };
+  t.after(close);
+  return { port, close };
+}
+
+test('a connection that is destroyed while sentinels name a dead primary leaves no client that reconnects', async (t) => {
+  const primary = await startServer(t, (command, names) =>
+    command === 'SUBSCRIBE' ? confirmed('subscribe', names) : '+OK\r\n',
+  );
+  const fields = { name: 'primary', ip: '127.0.0.1', port: String(primary.port), flags: 'master', 'config-epoch': '1' };
+  const sentinel = await startServer(t, (command, args) => {
+    if (command === 'PSUBSCRIBE') return confirmed('psubscribe', args);
+    return array(args[0]?.toUpperCase() === 'MASTER' ? Object.entries(fields).flat().map(bulk) : []);
+  });
+  const timers = (): number => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
+  const before = timers();
+  const nodes = [{ host: '127.0.0.1', port: sentinel.port }];
+  const server = { kind: 'sentinel', name: 'primary', nodes, username: undefined, password: undefined } as const;
+  const connection = await connectStore({ ...SHARED, server }, () => {});
+  await connection.subscribe('channel', () => {});
+  await primary.close();
+  await assert.rejects(connection.set('key', 'value', 1000), /ECONNREFUSED/);
+  connection.destroy();
+  await eventually('nothing reconnects', () => timers() <= before);
 });
