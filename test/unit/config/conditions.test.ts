@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { METHODS } from 'node:http';
 import { test } from 'node:test';
 import { readHostPattern, readPathPrefix } from '../../../src/config/match.ts';
-import { configOf, problemsOf, SERVER, VALID } from './sample.ts';
+import { configOf, messagesOf, problemsOf, SERVER, VALID } from './sample.ts';
 
 const UPSTREAM = 'upstream: https://x.example.com';
 
@@ -53,26 +53,22 @@ test('refuses unknown methods and ambiguous patterns', () => {
 
 test('refuses a condition that no request can meet', () => {
   assert.match(problemsOf(withMatches('methods: [GET], mcp_name: a'))[0] ?? '', /match\.methods: lacks POST/);
-  const unread = withMatches('mcp_name: a').replace(UPSTREAM, `${UPSTREAM}, retry_body_limit: 0`);
-  assert.match(problemsOf(unread)[0] ?? '', /routes\[0\]: .*so its retry_body_limit must be from 1 byte to 1MiB/);
 });
 
-test('refuses a message limit above 1MiB, set on the route or in defaults', () => {
+test('refuses a message limit of 0 or above 1MiB, set on the route or in defaults', () => {
+  const limited = (match: string, limit: string) =>
+    problemsOf(withMatches(match).replace(UPSTREAM, `${UPSTREAM}, retry_body_limit: ${limit}`));
+  const refused = /routes\[0\]: .*so its retry_body_limit must be from 1 byte to 1MiB/;
   for (const match of ['mcp_name: a', 'mcp_method: a']) {
-    const own = (limit: string) => withMatches(match).replace(UPSTREAM, `${UPSTREAM}, retry_body_limit: ${limit}`);
-    const inherited = `defaults: { retry_body_limit: 2MiB }\n${withMatches(match)}`;
-    assert.deepEqual(problemsOf(own('1MiB')), []);
-    assert.match(
-      problemsOf(own('1048577'))[0] ?? '',
-      /routes\[0\]: .*so its retry_body_limit must be from 1 byte to 1MiB/,
-    );
-    assert.match(problemsOf(inherited)[0] ?? '', /so its retry_body_limit must be from 1 byte to 1MiB/);
+    assert.deepEqual(limited(match, '1MiB'), []);
+    for (const limit of ['0', '1048577']) assert.match(limited(match, limit)[0] ?? '', refused);
+    assert.match(problemsOf(`defaults: { retry_body_limit: 2MiB }\n${withMatches(match)}`)[0] ?? '', refused);
   }
-  assert.deepEqual(
-    problemsOf(withMatches('methods: [GET]').replace(UPSTREAM, `${UPSTREAM}, retry_body_limit: 2MiB`)),
-    [],
-  );
+  assert.deepEqual(limited('methods: [GET]', '2MiB'), []);
 });
+
+const SAME =
+  'routes[1].match: matches the same requests as routes[0].match: change the host, the path or a condition of one';
 
 test('refuses two routes with a combination in common', () => {
   for (const [one, other] of [
@@ -81,12 +77,7 @@ test('refuses two routes with a combination in common', () => {
     ['methods: [GET, POST]', 'methods: [POST]'],
     ['mcp_name: "a*", mcp_method: [m, n]', 'mcp_name: ["a*"], mcp_method: n'],
   ] as const) {
-    const [problem, ...more] = problemsOf(withMatches(one, other));
-    assert.deepEqual(more, []);
-    assert.match(
-      problem ?? '',
-      /routes\[1\]\.match: matches the same requests as routes\[0\]\.match: change the host, the path or a condition/,
-    );
+    assert.deepEqual(messagesOf(withMatches(one, other)), [SAME]);
   }
 });
 
@@ -108,24 +99,21 @@ test('reads single scopes for step_up, and warns of them without an exchange', (
   const withKeys = (keys: string) => withMatches('host: h').replace(UPSTREAM, `${UPSTREAM}, ${keys}`);
   assert.deepEqual(configOf(withKeys('step_up: [repo:write, repo:write, x]')).routes[0]?.stepUp, ['repo:write', 'x']);
   assert.deepEqual(configOf(withKeys('scope: a')).routes[0]?.stepUp, []);
-  assert.match(problemsOf(withKeys('step_up: ["a b"]'))[0] ?? '', /step_up\[0\]: must be one scope/);
-  assert.match(problemsOf(withKeys('step_up: a'))[0] ?? '', /step_up: must be a list/);
-  assert.match(
-    problemsOf(withKeys('step_up: [a], credential: client_credentials'))[0] ?? '',
-    /step_up: has no effect with credential "client_credentials"/,
-  );
+  for (const [keys, problem] of [
+    ['step_up: ["a b"]', /step_up\[0\]: must be one scope/],
+    ['step_up: a', /step_up: must be a list/],
+    ['step_up: [a], credential: client_credentials', /step_up: has no effect with credential "client_credentials"/],
+  ] as const) {
+    assert.match(problemsOf(withKeys(keys))[0] ?? '', problem);
+  }
 });
 
 test('refuses http2, which is no longer a key', () => {
+  const text = withMatches('host: h').replace(UPSTREAM, `${UPSTREAM}, http2: true`);
   const problem =
     '"http2" is no longer a key: remove it, because cambist speaks HTTP/1.1 to backends, which every MCP server speaks';
-  const problems = problemsOf(
-    `${withMatches('host: h').replace(UPSTREAM, `${UPSTREAM}, http2: true`)}defaults: { http2: false }\n`,
-  );
-  assert.deepEqual(problems.map((text) => text.replace(/^\S+ /, '')).sort(), [
-    `defaults: ${problem}`,
-    `routes[0]: ${problem}`,
-  ]);
+  const found = messagesOf(`${text}defaults: { http2: false }\n`);
+  assert.deepEqual(found.sort(), [`defaults: ${problem}`, `routes[0]: ${problem}`]);
 });
 
 test('requires a port and a host for a tunnel, exact or with a leading wildcard', () => {
@@ -245,9 +233,7 @@ test('warns of "*" in a path, which is not a wildcard', () => {
 test('refuses two routes that match the same request', () => {
   const second = (match: string) =>
     `${VALID.replace('{ path: /github }', '{ host: A.svc, path: /x }')}  - { name: b, match: ${match}, upstream: "https://x" }\n`;
-  assert.deepEqual(problemsOf(second('{ host: a.SVC., path: /x/ }')), [
-    '13:23: routes[1].match: matches the same requests as routes[0].match: change the host, the path or a condition of one',
-  ]);
+  assert.deepEqual(problemsOf(second('{ host: a.SVC., path: /x/ }')), [`13:23: ${SAME}`]);
   for (const match of ['{ host: "*.svc", path: /x }', '{ path: /x }', '{ host: a.svc }', '{ host: a.svc, path: /X }']) {
     assert.deepEqual(problemsOf(second(match)), []);
   }

@@ -1,15 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { words } from '../../harness/words.ts';
-import { configOf, problemsOf, ROUTE, SERVER, VALID } from './sample.ts';
+import { configOf, messagesOf, problemsOf, ROUTE, SERVER, VALID } from './sample.ts';
 
 const ISSUER = 'https://idp.example.com/realms/agents';
 const VERIFY = `verify: { issuer: ${ISSUER}, audience: agent }`;
 const BASE = `listen: 0.0.0.0:8080, agent: 'http://127.0.0.1:8081', ${VERIFY}`;
 
 const fileOf = (keys: string, top = '') => `version: 1\n${top}${SERVER}${ROUTE}inbound: { ${keys} }\n`;
-const messages = (keys: string, top = ''): string[] =>
-  problemsOf(fileOf(keys, top)).map((problem) => problem.replace(/^\d+:\d+: /, ''));
+const messages = (keys: string, top?: string) => messagesOf(fileOf(keys, top));
 
 test('reads all keys', () => {
   const more =
@@ -99,9 +98,8 @@ test('warns if a handle in baggage could name a caller whose request is over', (
 });
 
 test('warns if a call whose handle the agent loses gets the token of cambist itself', () => {
-  const [own, ...others] = problemsOf(
-    fileOf(BASE).replace('inbound:', '    on_missing_subject: client_credentials\ninbound:'),
-  );
+  const text = fileOf(BASE).replace('inbound:', '    on_missing_subject: client_credentials\ninbound:');
+  const [own, ...others] = problemsOf(text);
   assert.match(own ?? '', /warning: routes\[0\]\.on_missing_subject: with inbound, a call whose handle /);
   assert.deepEqual(others, []);
 });
@@ -121,20 +119,14 @@ function withIntercept(lines: string, host = 'host: mcp.example.com'): string {
   return `version: 1\n${lines}\nroutes:\n  - ${route}\n`;
 }
 
-test('intercepts nothing by default', () => {
-  assert.equal(configOf(withIntercept('')).intercept, undefined);
-});
+const FILES = { kind: 'files', certificate: 'c', privateKey: '/k' };
 
 test('reads the authority and the trust folder, relative to the folder of the config', () => {
   for (const [lines, ca, trustDir] of [
     ['intercept: {}', { kind: 'ephemeral' }, '/run/cambist/trust'],
     ['intercept: { ca: ephemeral, trust_dir: trust }', { kind: 'ephemeral' }, 'trust'],
     ['intercept: { ca: { dir: /run/cambist/ca } }', { kind: 'dir', dir: '/run/cambist/ca' }, '/run/cambist/trust'],
-    [
-      'intercept: { ca: { certificate: { file: ca.crt }, private_key: { file: /k/ca.key } } }',
-      { kind: 'files', certificate: 'ca.crt', privateKey: '/k/ca.key' },
-      '/run/cambist/trust',
-    ],
+    ['intercept: { ca: { certificate: { file: c }, private_key: { file: /k } } }', FILES, '/run/cambist/trust'],
   ] as const) {
     assert.deepEqual(configOf(withIntercept(lines)).intercept, { ca, trustDir, listen: [] }, lines);
   }
@@ -151,10 +143,7 @@ for (const [lines, problem] of [
   ['intercept: { listen: [unix:/run/x.sock] }', /listen\[0\]: must be host:port: names and packets/],
   ['intercept: { listen: ["127.0.0.1:8180"] }', /listen\[0\]: is also the address of listen: change one/],
   ['intercept: { listen: ["0.0.0.0:9180"] }', /listen\[0\]: is also the address of admin: change one/],
-  [
-    'intercept: { listen: ["127.0.0.1:443", "0.0.0.0:443"] }',
-    /listen\[1\]: is also the address of intercept.listen\[0\]/,
-  ],
+  ['intercept: { listen: ["127.0.0.1:443", "0.0.0.0:443"] }', /\[1\]: is also the address of intercept.listen\[0\]/],
   ['intercept: { listen: ["443"] }', /listen\[0\]: must be host:port/],
   ['listen: unix:/run/c.sock\nintercept: {}', /warning: intercept: has no effect: listen is a Unix socket/],
 ] as const) {
@@ -165,7 +154,8 @@ for (const [lines, problem] of [
   });
 }
 
-test('reads where connections arrive that were not sent to a proxy', () => {
+test('intercepts nothing by default, and reads where connections arrive that were not sent to a proxy', () => {
+  assert.equal(configOf(withIntercept('')).intercept, undefined);
   const { intercept } = configOf(withIntercept('intercept: { listen: ["127.0.0.1:443", "[::1]:443"] }'));
   assert.deepEqual(intercept?.listen, [
     { kind: 'tcp', host: '127.0.0.1', port: 443 },
@@ -180,15 +170,14 @@ test('warns where no route has a host', () => {
 
 const auditOf = (lines: string) => configOf(`${VALID}audit: ${lines}\n`).audit;
 
-const problems = (lines: string): string[] =>
-  problemsOf(`${VALID}audit: ${lines}\n`).map((problem) => problem.replace(/^\d+:\d+: /, ''));
+const problems = (lines: string) => messagesOf(`${VALID}audit: ${lines}\n`);
 
 test('records nothing without the key', () => {
   assert.equal(configOf(VALID).audit, undefined);
   assert.equal(configOf(VALID).tracing.mcp, false);
 });
 
-test('names tools and drops records unless the file says otherwise', () => {
+test('reads each destination, and names tools and drops records unless the file says otherwise', () => {
   assert.deepEqual(auditOf('{ to: stdout }'), {
     to: { kind: 'stdout' },
     claims: ['iss', 'sub', 'azp', 'client_id', 'act'],
@@ -196,14 +185,8 @@ test('names tools and drops records unless the file says otherwise', () => {
     onFull: 'drop',
     pseudonymize: undefined,
   });
-});
-
-test('reads each destination', () => {
   assert.deepEqual(auditOf('{ to: otlp }')?.to, { kind: 'otlp' });
-  assert.deepEqual(auditOf('{ to: { file: /var/log/audit.jsonl } }')?.to, {
-    kind: 'file',
-    path: '/var/log/audit.jsonl',
-  });
+  assert.deepEqual(auditOf('{ to: { file: /var/log/a.jsonl } }')?.to, { kind: 'file', path: '/var/log/a.jsonl' });
 });
 
 test('replaces sub, email and preferred_username unless the file lists claims', () => {

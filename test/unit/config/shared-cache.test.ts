@@ -23,10 +23,8 @@ test('reads a server, its TLS and the defaults', () => {
     timeoutMs: 100,
   });
   const { shared } = read({ url: 'redis://[::1]:7000/', ...KEY });
-  assert.deepEqual(
-    [shared?.server, shared?.tls],
-    [{ kind: 'standalone', node: { host: '::1', port: 7000 } }, undefined],
-  );
+  assert.deepEqual(shared?.server, { kind: 'standalone', node: { host: '::1', port: 7000 } });
+  assert.equal(shared.tls, undefined);
 });
 
 test('allows no password in a URL, and does not repeat it', () => {
@@ -77,15 +75,4 @@ test('allows plain TCP to internal names and loopback, and elsewhere if told', (
   }
   const shared = { sentinel: { name: 'm', hosts: ['a.example.com:26379'] }, allow_insecure_tcp: true, ...KEY };
   assert.equal(read(shared).shared?.server.kind, 'sentinel');
-});
-
-test('accepts signals beside a shared cache', () => {
-  const signals = {
-    listen: '127.0.0.1:8190',
-    transmitters: { idp: { issuer: 'https://idp.example.com', audience: 'cambist', backchannel_logout: true } },
-  };
-  const cache = { shared: { url: 'rediss://valkey.example.com', ...KEY } };
-  const text = JSON.stringify({ version: 1, cache, signals, routes: [ROUTE] });
-  const { config } = parseConfig(text, 'test.yaml');
-  assert.ok(config?.signals && config.cache.shared);
 });

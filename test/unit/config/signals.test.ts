@@ -26,22 +26,16 @@ function read(transmitter: object, more: object = {}) {
   };
 }
 
-test('reads a transmitter to poll, which needs no listener', () => {
-  const { transmitter, listen, problems } = read({
-    delivery: 'poll',
-    poll_endpoint: POLL,
-    authorization_server: 'idp',
-    scope: 'ssf.read',
-  });
-  assert.deepEqual(problems, []);
-  assert.equal(listen, undefined);
-  assert.equal(transmitter?.client?.authorizationServer.name, 'idp');
-  assert.equal(transmitter?.client?.scope, 'ssf.read');
-  assert.equal(transmitter?.pollIntervalMs, 500);
-});
-
 const FILE = { delivery: 'poll', authorization: { file: '/a' } };
 const BY_SERVER = { delivery: 'poll', authorization_server: 'idp' };
+
+test('reads a transmitter to poll, which needs no listener', () => {
+  const { transmitter, listen, problems } = read({ ...BY_SERVER, poll_endpoint: POLL, scope: 'ssf.read' });
+  assert.deepEqual([problems, listen], [[], undefined]);
+  const { client, pollIntervalMs } = transmitter ?? assert.fail();
+  assert.deepEqual([client?.authorizationServer.name, client?.scope, pollIntervalMs], ['idp', 'ssf.read', 500]);
+});
+
 const LISTEN = { listen: '127.0.0.1:8190' };
 
 const PROBLEMS: readonly (readonly [transmitter: object, RegExp, more?: object])[] = [
@@ -49,7 +43,7 @@ const PROBLEMS: readonly (readonly [transmitter: object, RegExp, more?: object])
   [{ ...FILE, ...BY_SERVER }, /idp: needs one credential for polls/],
   [
     { ...BY_SERVER, authorization_server: 'other' },
-    /authorization_server: unknown authorization server: known servers are idp, public, proving/,
+    /unknown authorization server: known servers are idp, public, prov/,
   ],
   [{ ...BY_SERVER, authorization_server: 'public' }, /authorization_server: "public" has no client_auth/],
   [{ ...BY_SERVER, authorization_server: 'proving' }, /authorization_server: "proving" has dpop/],
@@ -87,21 +81,14 @@ test('warns of a Keycloak whose disabled users routes serve', () => {
   const secret = { ...ROUTE, credential: 'secret', secret: { file: '/secret' } };
   const routeOf = (name: string, more: object) => ({ ...secret, name, match: { path: `/${name}` }, ...more });
   function warnings(issuer: string, routes: readonly object[]): string {
-    const transmitter = { issuer, audience: 'cambist', backchannel_logout: true };
-    const servers = { keycloak: { issuer, client_id: 'c', client_auth: BASIC } };
-    const signals = { listen: '127.0.0.1:8190', transmitters: { keycloak: transmitter } };
-    const text = JSON.stringify({ version: 1, authorization_servers: servers, signals, routes });
-    return parseConfig(text, 'test.yaml')
-      .problems.map(({ path, message }) => `${path}: ${message}`)
-      .filter((problem) => problem.startsWith('signals'))
-      .join('\n');
+    const keycloak = { issuer, audience: 'cambist', backchannel_logout: true };
+    const authorization_servers = { keycloak: { issuer, client_id: 'c', client_auth: BASIC } };
+    const signals = { ...LISTEN, transmitters: { keycloak } };
+    const { problems } = parseConfig(JSON.stringify({ version: 1, authorization_servers, signals, routes }), 'c');
+    const warned = problems.filter(({ path }) => path.startsWith('signals'));
+    return warned.map(({ path, message }) => `${path}: ${message}`).join('\n');
   }
-  const exchanged = {
-    name: 'exchanged',
-    match: { path: '/x' },
-    upstream: 'http://a.svc',
-    authorization_server: 'keycloak',
-  };
+  const exchanged = { ...ROUTE, name: 'exchanged', match: { path: '/x' }, credential: 'exchange' };
   const introspected = { subject_token: { verify: { ...verify, introspection: { cache: '10s' } } } };
   const unaware = [exchanged, routeOf('verified', { subject_token: { verify } })];
   const aware = [routeOf('introspected', introspected), routeOf('open', {})];

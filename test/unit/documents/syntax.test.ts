@@ -7,47 +7,43 @@ const CONTINUES =
   'this text continues on the next line, which contains a key: add the missing ":", comma or quote here, or indent that key like the other keys of its map';
 
 test('reports syntax errors with their position, without quoting the source', () => {
-  const cases: [string, string[]][] = [
-    ['', ['1:1: the file is empty: start from config/cambist.yaml']],
-    ['# only a comment\n', ['1:1: the file is empty: start from config/cambist.yaml']],
-    ['- a', ['1:1: must be a map that starts with "version: 1"']],
-    ['secret', ['1:1: must be a map that starts with "version: 1"']],
-    ['version: 1\nversion: 1', ['2:1: duplicate key in this map: remove one']],
-    ['{"version": 1, "log": {"level": "info", "level": "warn"}}', ['1:41: duplicate key in this map: remove one']],
-    ['version: 1\n---\nversion: 1', ['2:1: second document in the file: remove "---" and everything after it']],
-    ['version: *x', ['1:10: unknown alias ("*…"): define its anchor first, or put the value in quotes']],
-    ['version: !!binary x', ['1:10: unknown tag ("!…"): remove it']],
-    ['? [a]\n: 1', ['1:3: a key cannot be a list or a map: write a plain word']],
-    ['__proto__: 1', ['1:1: invalid key: write a plain word']],
-    ['{log: {level: info}', ['1:20: missing bracket, quote, comma or space here or just before, or wrong indentation']],
+  const cases: [string, string][] = [
+    ['', '1:1: the file is empty: start from config/cambist.yaml'],
+    ['# only a comment\n', '1:1: the file is empty: start from config/cambist.yaml'],
+    ['- a', '1:1: must be a map that starts with "version: 1"'],
+    ['secret', '1:1: must be a map that starts with "version: 1"'],
+    ['version: 1\nversion: 1', '2:1: duplicate key in this map: remove one'],
+    ['{"version": 1, "log": {"level": "info", "level": "warn"}}', '1:41: duplicate key in this map: remove one'],
+    ['version: 1\n---\nversion: 1', '2:1: second document in the file: remove "---" and everything after it'],
+    ['version: *x', '1:10: unknown alias ("*…"): define its anchor first, or put the value in quotes'],
+    ['version: !!binary x', '1:10: unknown tag ("!…"): remove it'],
+    ['? [a]\n: 1', '1:3: a key cannot be a list or a map: write a plain word'],
+    ['__proto__: 1', '1:1: invalid key: write a plain word'],
+    ['{log: {level: info}', '1:20: missing bracket, quote, comma or space here or just before, or wrong indentation'],
     [
       'routes:\n  - name: a\n    match: { path: /a }\n   upstream: https://a.example.com\n',
-      ['4:1: missing bracket, quote, comma or space here or just before, or wrong indentation'],
+      '4:1: missing bracket, quote, comma or space here or just before, or wrong indentation',
     ],
     [
       'log: {level: info',
-      [
-        '1:18: wrong indentation, or a bracket that is not closed: keys of one map start in the same column, and their values are indented further',
-      ],
+      '1:18: wrong indentation, or a bracket that is not closed: keys of one map start in the same column, and their values are indented further',
     ],
-    ['version: 1\nlisten:127.0.0.1:8180\nroutes: []\n', ['2:1: missing space after the ":" of this key']],
-    ['version: 1\nlisten:127.0.0.1:8180\n', ['2:1: missing space after the ":" of this key']],
-    ['routes:\n  - name:a\n    credential: none\n', ['2:5: missing space after the ":" of this key']],
-    ['{\n  "version": 1\n  "log": {}\n}', [`2:14: ${CONTINUES}`]],
-    ['{\n  "admin": "a:1,\n  "log": {}\n}', [`2:12: ${CONTINUES}`]],
-    ['log: { level: info\n  sample: 1 }', [`1:15: ${CONTINUES}`]],
-    ['log: @x', ['1:6: a value cannot start with this character: put it in quotes']],
+    ['version: 1\nlisten:127.0.0.1:8180\nroutes: []\n', '2:1: missing space after the ":" of this key'],
+    ['version: 1\nlisten:127.0.0.1:8180\n', '2:1: missing space after the ":" of this key'],
+    ['routes:\n  - name:a\n    credential: none\n', '2:5: missing space after the ":" of this key'],
+    ['{\n  "version": 1\n  "log": {}\n}', `2:14: ${CONTINUES}`],
+    ['{\n  "admin": "a:1,\n  "log": {}\n}', `2:12: ${CONTINUES}`],
+    ['log: { level: info\n  sample: 1 }', `1:15: ${CONTINUES}`],
+    ['log: @x', '1:6: a value cannot start with this character: put it in quotes'],
     [
       'log: a: b',
-      [
-        '1:6: a map cannot start within a line: put a value that contains ": " in quotes, or start the map on its own line',
-      ],
+      '1:6: a map cannot start within a line: put a value that contains ": " in quotes, or start the map on its own line',
     ],
-    ['log: "\\q"', ['1:7: invalid escape sequence: double the backslash, or use single quotes']],
-    [']', ['1:1: unexpected character: check the brackets, quotes and indentation around it']],
-    ['&a &b x', ['1:4: not valid YAML or JSON: check the brackets, quotes and indentation around it']],
+    ['log: "\\q"', '1:7: invalid escape sequence: double the backslash, or use single quotes'],
+    [']', '1:1: unexpected character: check the brackets, quotes and indentation around it'],
+    ['&a &b x', '1:4: not valid YAML or JSON: check the brackets, quotes and indentation around it'],
   ];
-  for (const [text, problems] of cases) assert.deepEqual(problemsOf(text), problems, text);
+  for (const [text, problem] of cases) assert.deepEqual(problemsOf(text), [problem], text);
 });
 
 const VARIABLE =
@@ -90,11 +86,7 @@ for (const [what, line, replacement, problem] of [
 
 test('reports the first of several syntax errors', () => {
   const text = 'version: "\\q"\nlog: !x { level: info }\nroutes:\n  - name: a\n   match: b\n';
-  const problems = problemsOf(text);
-  assert.deepEqual(
-    problems.map((problem) => problem.split(': ')[0]),
-    ['1:11'],
-  );
+  assert.deepEqual(problemsOf(text), ['1:11: invalid escape sequence: double the backslash, or use single quotes']);
 });
 
 test('survives any depth of nesting', () => {
@@ -189,14 +181,8 @@ test('accepts other dollar signs and braces', () => {
 });
 
 test('formats a problem so that an editor can jump to it', () => {
-  const problem = {
-    severity: 'error',
-    file: 'c.yaml',
-    line: 3,
-    column: 7,
-    path: 'routes[0]',
-    message: 'is wrong',
-  } as const;
+  const place = { file: 'c.yaml', line: 3, column: 7, path: 'routes[0]' };
+  const problem = { severity: 'error', message: 'is wrong', ...place } as const;
   assert.equal(formatProblem(problem), 'c.yaml:3:7: routes[0]: is wrong');
   assert.equal(formatProblem({ ...problem, severity: 'warning' }), 'c.yaml:3:7: warning: routes[0]: is wrong');
   assert.equal(formatProblem({ ...problem, path: '' }), 'c.yaml:3:7: is wrong');
