@@ -1,6 +1,7 @@
-import { endpointOf, type Listen } from '../config/addresses.ts';
+import type { Listen } from '../config/addresses.ts';
 import { type Route, whyUndecidable } from '../config/route.ts';
 import type { ThroughOptions } from '../doctor/check-through.ts';
+import { endpointOf } from '../host-names.ts';
 import { listenFrom, UsageError } from './command.ts';
 
 interface Given extends Omit<ThroughOptions, 'route' | 'url' | 'echo'> {

@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { type ConfigNode, type Reading, valueOrReport } from '../documents/config-node.ts';
-import { isLocal, isLoopback, type Listen, reaches, readListen } from './addresses.ts';
+import { isLoopback } from '../host-names.ts';
+import { isLocal, type Listen, reaches, readListen } from './addresses.ts';
 import type { ServerScope } from './authorization-server.ts';
 import { readHeaderName } from './header-names.ts';
 import { optional, type Place, required, section, type ValueOf, valueKey, withFallback } from './key.ts';

@@ -1,7 +1,8 @@
 import * as z from 'zod';
 import { type ConfigNode, type Reading, readEach, valueOrReport } from '../documents/config-node.ts';
+import { type Endpoint, mayUsePlainHttp, withBrackets } from '../host-names.ts';
 import { type CredentialSource, MIN_KEY_LENGTH } from '../secrets/credential.ts';
-import { type Endpoint, mayUsePlainHttp, readListen, withBrackets } from './addresses.ts';
+import { readListen } from './addresses.ts';
 import { optional, required, type Scope, section, type Values, valueKey } from './key.ts';
 import { credentialSource, duration, flag, nonEmptyText, type TlsFiles, text, tls, word } from './kinds.ts';
 import type { WrittenSource } from './sources.ts';

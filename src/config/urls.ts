@@ -1,6 +1,6 @@
 import { type ConfigNode, type Reading, valueOrReport } from '../documents/config-node.ts';
 import { NOT_REPLACED, PLACEHOLDER } from '../documents/placeholders.ts';
-import { mayUsePlainHttp } from './addresses.ts';
+import { mayUsePlainHttp } from '../host-names.ts';
 
 export interface Upstream {
   /** `scheme://host[:port]`, without a default port. */

@@ -1,10 +1,11 @@
 import { isIP } from 'node:net';
-import { clientCertificateRule, type Endpoint, endpointOf, isEveryAddress, type Listen } from '../config/addresses.ts';
+import { clientCertificateRule, type Listen } from '../config/addresses.ts';
 import type { Config } from '../config/config.ts';
 import type { Decisions } from '../config/decisions.ts';
 import type { TlsFiles } from '../config/kinds.ts';
 import { pathMatches, readsMessage } from '../config/match.ts';
 import { carrierOf, type Route, whyUndecidable } from '../config/route.ts';
+import { type Endpoint, endpointOf, isEveryAddress } from '../host-names.ts';
 import { reachableHost } from '../listeners/this-machine.ts';
 import { activate } from '../proxy/active-config.ts';
 import { hostRank } from '../routing/why-routed.ts';

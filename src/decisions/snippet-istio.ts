@@ -1,4 +1,4 @@
-import { isLoopback, withBrackets } from '../config/addresses.ts';
+import { isLoopback, withBrackets } from '../host-names.ts';
 import { SECRET_HEADER } from './report.ts';
 import type { SnippetFacts, SnippetRoute } from './snippet-facts.ts';
 import { carriersOf } from './snippet-parts.ts';

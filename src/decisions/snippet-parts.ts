@@ -1,4 +1,4 @@
-import { withBrackets } from '../config/addresses.ts';
+import { withBrackets } from '../host-names.ts';
 import type { SnippetRoute, Target } from './snippet-facts.ts';
 
 /** Headers by which a client could tell the backend another address, host or path than its own. The data plane sets some of them. */

@@ -1,10 +1,10 @@
 import { once } from 'node:events';
 import { isIP } from 'node:net';
 import { connect, type PeerCertificate } from 'node:tls';
-import { endpointOf } from '../config/addresses.ts';
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { Route } from '../config/route.ts';
 import { errorCode } from '../errors.ts';
+import { endpointOf } from '../host-names.ts';
 import { upstreamPeer } from '../transport/dispatchers.ts';
 import { type Finding, problem, shortAscii } from './finding.ts';
 

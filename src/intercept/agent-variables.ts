@@ -1,4 +1,4 @@
-import { withoutBrackets } from '../config/addresses.ts';
+import { withoutBrackets } from '../host-names.ts';
 
 /** Calls within the pod bypass the proxy. */
 export const NO_PROXY = 'localhost,127.0.0.1,::1';

@@ -1,6 +1,6 @@
-import { withoutBrackets } from '../config/addresses.ts';
 import type { Config } from '../config/config.ts';
 import type { Route } from '../config/route.ts';
+import { withoutBrackets } from '../host-names.ts';
 import { nameConstraintsOf, permitsHost } from '../transport/certificates.ts';
 
 /** The hosts that routes match, and those of teams, as certificates name them: addresses without brackets. */

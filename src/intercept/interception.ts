@@ -1,8 +1,8 @@
 import type { Socket } from 'node:net';
-import { type Endpoint, endpointOf, isEveryAddress } from '../config/addresses.ts';
 import type { Config } from '../config/config.ts';
 import type { Intercept } from '../config/intercept.ts';
 import type { Route } from '../config/route.ts';
+import { type Endpoint, endpointOf, isEveryAddress } from '../host-names.ts';
 import { isLoopbackPeer, reachableUrlHost } from '../listeners/this-machine.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { ProxyObserver } from '../observability/proxy-observer.ts';

@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import { TLSSocket } from 'node:tls';
-import { withoutBrackets } from '../config/addresses.ts';
+import { withoutBrackets } from '../host-names.ts';
 import { secured } from '../listeners/idle-connection.ts';
 import type { HandshakeFailure } from '../observability/proxy-observer.ts';
 import { ARRIVAL, type Arrived, type TlsBridge } from '../proxy/arrival.ts';

@@ -1,10 +1,11 @@
 import { basename } from 'node:path';
-import { isEveryAddress, isLocal, type Listen, type TcpListen } from '../config/addresses.ts';
+import { isLocal, type Listen, type TcpListen } from '../config/addresses.ts';
 import type { Config } from '../config/config.ts';
 import type { Intercept } from '../config/intercept.ts';
 import type { Route } from '../config/route.ts';
 import type { UsedSources } from '../config/sources.ts';
 import type { ConfigNode } from '../documents/config-node.ts';
+import { isEveryAddress } from '../host-names.ts';
 import { type InjectionOptions, type InterceptWay, quantityOf, whyNoAlias } from './options.ts';
 
 export const INTERCEPT_FOLDERS = {

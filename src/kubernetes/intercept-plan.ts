@@ -1,5 +1,5 @@
 import type { HostAlias, Sysctl } from 'kubernetes-types/core/v1.js';
-import { withoutBrackets } from '../config/addresses.ts';
+import { withoutBrackets } from '../host-names.ts';
 import type { InjectionStatus } from './injection-status.ts';
 import { getIn, itemsOf, type Json, type JsonObject, objectsOf, quote, setIn, textOf } from './json.ts';
 import { annotationOf } from './option-sources.ts';

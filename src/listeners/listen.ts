@@ -3,8 +3,9 @@ import { lstat, rm, stat } from 'node:fs/promises';
 import { type AddressInfo, connect, createServer, type Server } from 'node:net';
 import { dirname } from 'node:path';
 import type { FastifyInstance, FastifyServerOptions } from 'fastify';
-import { type Listen, withBrackets } from '../config/addresses.ts';
+import type { Listen } from '../config/addresses.ts';
 import { errorCode } from '../errors.ts';
+import { withBrackets } from '../host-names.ts';
 import { isSecure } from './idle-connection.ts';
 import { type ListenerCertificates, tlsOf } from './tls.ts';
 

@@ -1,5 +1,5 @@
 import type { AddressInfo } from 'node:net';
-import { withBrackets } from '../config/addresses.ts';
+import { withBrackets } from '../host-names.ts';
 
 /**
  * Is the peer of a connection on this machine or pod? False if the address is unknown, as after a reset of the connection.

@@ -1,8 +1,8 @@
 import type { Socket } from 'node:net';
-import { isLoopback, withBrackets } from '../config/addresses.ts';
 import type { Route } from '../config/route.ts';
 import type { Upstream } from '../config/urls.ts';
 import { CambistError } from '../errors.ts';
+import { isLoopback, withBrackets } from '../host-names.ts';
 import {
   addressedAuthority,
   describedResource,

@@ -1,5 +1,5 @@
-import { isPublicName, withoutBrackets } from '../config/addresses.ts';
 import { readHostPattern } from '../config/match.ts';
+import { isPublicName, withoutBrackets } from '../host-names.ts';
 
 /** The destination of a CONNECT. */
 export interface Authority {

@@ -1,7 +1,7 @@
-import { isForeignName } from '../config/addresses.ts';
 import type { Route } from '../config/route.ts';
 import { needsCaller } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
+import { isForeignName } from '../host-names.ts';
 import { addressedAuthority, readHost } from '../routing/request-target.ts';
 import type { Subject } from '../tokens/subject.ts';
 import { headerValues, type RawHeaders } from './headers.ts';

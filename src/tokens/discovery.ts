@@ -1,9 +1,9 @@
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock/clock.ts';
-import { isLoopback, mayUsePlainHttp } from '../config/addresses.ts';
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import { hasCertificate } from '../config/kinds.ts';
 import { CambistError } from '../errors.ts';
+import { isLoopback, mayUsePlainHttp } from '../host-names.ts';
 import {
   boundedRequest,
   type HttpResponse,

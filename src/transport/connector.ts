@@ -1,6 +1,6 @@
 import { isIP, type Socket } from 'node:net';
 import { buildConnector, errors } from 'undici';
-import { withoutBrackets } from '../config/addresses.ts';
+import { withoutBrackets } from '../host-names.ts';
 
 /** Connects to an origin, with TLS if it is https. */
 export type Connect = (origin: URL, connected: buildConnector.Callback) => void;

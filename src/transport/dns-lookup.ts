@@ -1,7 +1,7 @@
 import { type LookupAddress, promises } from 'node:dns';
 import { readFileSync } from 'node:fs';
 import type { LookupFunction } from 'node:net';
-import { isLoopback } from '../config/addresses.ts';
+import { isLoopback } from '../host-names.ts';
 
 /** The rules by which names are resolved, as resolv.conf(5) has them. */
 interface ResolverConfig {

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { clientCertificateRule, isLoopback, isPublicName, readListen } from '../../../src/config/addresses.ts';
-import { words } from '../../harness/words.ts';
+import { clientCertificateRule, readListen } from '../../../src/config/addresses.ts';
 import { configOf, problemsOf, routeOf, SERVER, VALID } from './sample.ts';
 
 test('reads an address as host and port, or as the path of a Unix socket', () => {
@@ -140,15 +139,6 @@ test('warns of origins on a route that needs a token of the caller', () => {
   }
 });
 
-test('tells public host names from addresses and internal names', () => {
-  for (const host of words('127.0.0.1 10.1.2.3 [::1] localhost a.svc a.local x.internal app.localhost')) {
-    assert.equal(isPublicName(host), false, host);
-  }
-  for (const host of ['example.com', '127.0.0.1.example.com', '127.1', 'svc.example.com', 'localhost.example.com']) {
-    assert.equal(isPublicName(host), true, host);
-  }
-});
-
 test('reads the public host names of the admin listener', () => {
   const hosts = (list: string) => `${VALID}admin_hosts: ${list}\n`;
   assert.deepEqual(configOf(VALID).adminHosts, []);
@@ -157,26 +147,6 @@ test('reads the public host names of the admin listener', () => {
   assert.match(problemsOf(hosts('["*.example.com"]'))[0] ?? '', /admin_hosts\[0\]: must be one host name/);
   assert.match(problemsOf(hosts('cambist.example.com'))[0] ?? '', /admin_hosts: must be a list/);
 });
-
-const LOOPBACK = words(`
-  localhost LOCALHOST localhost. idp.localhost a.b.localhost. localhost.localdomain ip6-loopback 127.0.0.1
-  127.0.0.1. 127.1 127.255.255.254 0x7f000001 0177.0.0.1 2130706433 0.0.0.0 0 [::1] [0:0:0:0:0:0:0:1] [::]
-  [::ffff:127.0.0.1] [::ffff:7f12:3456] [::ffff:0.0.0.0] %6cocalhost ｌocalhost
-`);
-for (const host of LOOPBACK) {
-  test(`${host} is loopback`, () => {
-    assert.equal(isLoopback(new URL(`http://${host}:8080/`).hostname), true);
-  });
-}
-
-for (const host of words(`
-  idp.example.com localhost.example.com notlocalhost keycloak keycloak.idp.svc 10.0.0.1 128.0.0.1 1.127.0.0 [::2]
-  [::ffff:10.0.0.1] [2001:db8::1]
-`)) {
-  test(`${host} is not loopback`, () => {
-    assert.equal(isLoopback(new URL(`http://${host}:8080/`).hostname), false);
-  });
-}
 
 const SPIFFE = 'spiffe: { socket: unix:///agent.sock }\n';
 
