@@ -1,7 +1,8 @@
 import { type ConfigNode, formatPath } from '../documents/config-node.ts';
+import { describedPath, plainPath } from '../request-paths.ts';
 import type { AgentTokens } from './agents.ts';
 import type { ConfigFile } from './config.ts';
-import { combinationsOf, describedPath, plainPath } from './match.ts';
+import { combinationsOf } from './match.ts';
 import type { RouteDraft } from './resolve-route.ts';
 import { type SubjectTokenSource, sendsAgentToken } from './route.ts';
 import { type Grants, type HeaderOwners, isInside } from './teams.ts';

@@ -1,10 +1,11 @@
 import * as z from 'zod';
 import type { ConfigNode, Problem, Reading } from '../documents/config-node.ts';
+import { plainPath } from '../request-paths.ts';
 import type { Agents } from './agents.ts';
 import type { ServerScope } from './authorization-server.ts';
 import { required, section, type ValueOf, valueKey, withFallback } from './key.ts';
 import { choice, folder, list, nonEmptyText } from './kinds.ts';
-import { hostMatches, pathMatches, plainPath, readHostPattern, readPathPrefix } from './match.ts';
+import { hostMatches, pathMatches, readHostPattern, readPathPrefix } from './match.ts';
 import { type RouteContext, routeName } from './resolve-route.ts';
 import type { Route } from './route.ts';
 import { CREDENTIALS, type RouteKeys } from './route-keys.ts';

@@ -1,6 +1,7 @@
 import { type ConfigNode, type Reading, valueOrReport } from '../documents/config-node.ts';
 import { NOT_REPLACED, PLACEHOLDER } from '../documents/placeholders.ts';
 import { mayUsePlainHttp } from '../host-names.ts';
+import { hasDotSegments } from '../request-paths.ts';
 
 export interface Upstream {
   /** `scheme://host[:port]`, without a default port. */
@@ -64,9 +65,4 @@ export function checkUrl(text: string | undefined, node: ConfigNode, rules: UrlR
 /** The canonical URI of an MCP server: no query, no fragment, no trailing slash. */
 export function canonicalUri(upstream: Upstream): string {
   return upstream.origin + upstream.path.replace(/(?<!\/)\/+$/, '');
-}
-
-/** Tells whether a path contains `.` or `..` as a segment, plain or percent-encoded. */
-export function hasDotSegments(path: string): boolean {
-  return path.split('/').some((segment) => /^(?:\.|%2e){1,2}(?:;|%3b|$)/i.test(segment));
 }

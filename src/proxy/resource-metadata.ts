@@ -1,6 +1,6 @@
-import { WELL_KNOWN } from '../config/match.ts';
 import type { Route } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
+import { WELL_KNOWN } from '../request-paths.ts';
 import { describedResource, type RequestTarget, upstreamPath } from '../routing/request-target.ts';
 import { type CredentialHeaders, containsToken, headerTokens } from './caller-tokens.ts';
 import { headerValues, type RawHeaders } from './headers.ts';

@@ -1,5 +1,5 @@
-import { describedPath, plainPath } from '../config/match.ts';
 import type { Route } from '../config/route.ts';
+import { describedPath, plainPath } from '../request-paths.ts';
 
 /** The target of a request: the host that it was sent to, and the path and query that it requests. */
 export interface RequestTarget {

@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import { checkAgents, refuseSharedHeaders } from '../config/check-routes.ts';
-import { hostMatches, plainPath } from '../config/match.ts';
+import { hostMatches } from '../config/match.ts';
 import { ROUTE, type RouteDraft, resolveRoute, type WrittenRoute } from '../config/resolve-route.ts';
 import type { Route, TokenTarget } from '../config/route.ts';
 import type { RouteKeys } from '../config/route-keys.ts';
@@ -9,6 +9,7 @@ import type { Sources } from '../config/sources.ts';
 import { type Grants, isInside, type OriginPattern, type TeamContext } from '../config/teams.ts';
 import { canonicalUri, readHttpUrl } from '../config/urls.ts';
 import type { ConfigNode } from '../documents/config-node.ts';
+import { plainPath } from '../request-paths.ts';
 
 /** The keys that a route of a team may have. Each is bounded by the entry, or concerns the route alone. */
 const ALLOWED = [
