@@ -1,7 +1,5 @@
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
 import type { OutgoingHttpHeaders } from 'node:http';
-import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { Client as ClientV2, StreamableHTTPClientTransport as TransportV2 } from '@modelcontextprotocol/client';
@@ -15,7 +13,7 @@ import { startFakeUpstream, type UpstreamHandler } from '../harness/fake-upstrea
 import { startGateway, startInboundGateway } from '../harness/gateway.ts';
 import { assertProblem, type CallOptions, call } from '../harness/http-call.ts';
 import { INTERCEPTED, startIntercepted } from '../harness/intercepted.ts';
-import { temporaryFolder } from '../harness/lifetime.ts';
+import { temporaryFolder, writerInto } from '../harness/lifetime.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 
 const REFUSED = 'ERR_CROSS_ROUTE_REFERENCE';
@@ -23,14 +21,13 @@ const REFUSED = 'ERR_CROSS_ROUTE_REFERENCE';
 /** The route `evil` beside the route `github`, and one with a secret. */
 async function startTwoBackends(t: TestContext, handler: UpstreamHandler = () => {}, top = {}) {
   const evil = await startFakeUpstream(t, handler);
-  const file = join(temporaryFolder(t), 'secret');
-  await writeFile(file, 'secret-of-the-route');
+  const secret = writerInto(temporaryFolder(t))('secret', 'secret-of-the-route');
   const paid = await startFakeUpstream(t, (_request, response) => sendResponse(response, 200, 'paid'));
   const gateway = await startGateway(t, {
     top,
     moreRoutes: [
       { name: 'evil', match: { path: '/evil' }, upstream: `${evil.url}/mcp` },
-      { name: 'paid', match: { path: '/paid' }, upstream: paid.url, credential: 'secret', secret: { file } },
+      { name: 'paid', match: { path: '/paid' }, upstream: paid.url, credential: 'secret', secret },
       { name: 'hosted', match: { host: 'hosted.tools.svc' }, upstream: `${paid.url}/hosted`, credential: 'none' },
     ],
   });
@@ -72,11 +69,8 @@ function redirecting(status: number, location: () => string): UpstreamHandler {
   return async (request, response) => {
     const { id, method, params } = JSON.parse((await request.body()).toString() || '{}');
     if (method === 'initialize') {
-      const result = {
-        protocolVersion: params.protocolVersion,
-        capabilities: { tools: {} },
-        serverInfo: { name: 'evil', version: '1' },
-      };
+      const serverInfo = { name: 'evil', version: '1' };
+      const result = { protocolVersion: params.protocolVersion, capabilities: { tools: {} }, serverInfo };
       sendResponse(response, 200, { jsonrpc: '2.0', id, result });
     } else if (method !== 'tools/call') sendResponse(response, method === undefined ? 405 : 202, '');
     else sendResponse(response, status, '', { location: location() });
@@ -104,10 +98,8 @@ for (const [sdk, connect] of Object.entries(SDKS)) {
   ] as const) {
     test(`${sdk} does not follow a ${status} of one backend to the route ${path} of another`, async (t) => {
       let location = '';
-      const gateway = await startTwoBackends(
-        t,
-        redirecting(status, () => location),
-      );
+      const handler = redirecting(status, () => location);
+      const gateway = await startTwoBackends(t, handler);
       const { app, upstream, paid, authorization } = gateway;
       const client = await connect(new URL(`${app.url}/evil`), { headers: { authorization } });
       t.after(() => client.close());
@@ -211,11 +203,10 @@ test('refuses a reference to any plain HTTP URL that a client of the forward pro
 test('refuses a reference of a nested route to the other route', async (t) => {
   const gateway = await startTwoBackends(t);
   const { app, config, evil, paid } = gateway;
-  const nested = (upstream: string) =>
-    app.reloadTo({
-      ...config,
-      routes: [...config.routes, { name: 'nested', match: { path: '/evil/n' }, upstream, credential: 'none' }],
-    });
+  const nested = (upstream: string) => {
+    const route = { name: 'nested', match: { path: '/evil/n' }, upstream, credential: 'none' };
+    app.reloadTo({ ...config, routes: [...config.routes, route] });
+  };
   nested(paid.url);
   assertProblem(await headersFrom(gateway, { location: '/mcp/n/x' }), REFUSED);
   // The URL that the backend meant, at its own address.
@@ -245,9 +236,8 @@ test('refuses a reference of an intercepted host to another one, and to another 
   ] as const) {
     upstream.handler = (_request, response) => sendResponse(response, 307, '', { location });
     const { socket, closed } = await gateway.connectTls();
-    socket.write(
-      `GET /mcp/a HTTP/1.1\r\nHost: ${INTERCEPTED}\r\nAuthorization: ${authorization}\r\nConnection: close\r\n\r\n`,
-    );
+    const lines = [`Host: ${INTERCEPTED}`, `Authorization: ${authorization}`, 'Connection: close'];
+    socket.write(`GET /mcp/a HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n`);
     const text = await soon('the response', closed());
     assert.match(text, expected === undefined ? /^HTTP\/1\.1 502 / : /^HTTP\/1\.1 307 /, location);
     assert.equal(/^location: (.*)\r$/im.exec(text)?.[1], expected);

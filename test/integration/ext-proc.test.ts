@@ -44,7 +44,9 @@ async function start(t: TestContext, options: Parameters<typeof startDecisionGat
     ':scheme': 'https',
     authorization: gateway.authorization,
   };
-  return { ...gateway, open, usual, headers };
+  /** The headers of the usual request. */
+  const asked = headersMessage('request_headers', { headers });
+  return { ...gateway, open, usual, headers, asked };
 }
 
 type Asked = Awaited<ReturnType<ReturnType<Awaited<ReturnType<typeof start>>['open']>['ask']>>;
@@ -69,12 +71,9 @@ function immediateIn({ fields }: Asked): string {
 }
 
 test('decides about headers, and about a body that follows them', async (t) => {
-  const { open, headers, authorizationServer, app } = await start(t);
+  const { open, headers, asked, authorizationServer, app } = await start(t);
   const first = open();
-  const { set, removed } = mutationIn(
-    await first.ask(headersMessage('request_headers', { headers })),
-    'request_headers',
-  );
+  const { set, removed } = mutationIn(await first.ask(asked), 'request_headers');
   assert.equal(set.authorization, `Bearer ${authorizationServer.requests[0]?.issued}`);
   assert.ok(removed.includes('dpop') && !removed.includes('authorization'));
   assert.ok((await first.ask(responseMessage('200'))).fields?.has(KINDS.response_headers - 1));
@@ -91,7 +90,7 @@ test('decides about headers, and about a body that follows them', async (t) => {
 });
 
 test('refuses a data plane that would not wait for the decision or the body, and says why in the log', async (t) => {
-  const { open, headers, app, usual } = await start(t);
+  const { open, headers, asked, app, usual } = await start(t);
   for (const [sent, reason, metadata] of [
     [headersMessage('request_headers', { headers, bodyMode: undefined }), /protocol_config/],
     ...[1, 3, 4, 5].map(
@@ -100,12 +99,8 @@ test('refuses a data plane that would not wait for the decision or the body, and
     [bodyMessage('x'), /request_header_mode/],
     [message([KINDS.request_trailers, '']), /request_header_mode/],
     [message([99, '']), /request_header_mode/],
-    [Buffer.concat([headersMessage('request_headers', { headers }), bodyMessage('x')]), /request_header_mode/],
-    [
-      headersMessage('request_headers', { headers }),
-      /x-cambist-route is missing/,
-      { ...usual, 'x-cambist-route': 'A B' },
-    ],
+    [Buffer.concat([asked, bodyMessage('x')]), /request_header_mode/],
+    [asked, /x-cambist-route is missing/, { ...usual, 'x-cambist-route': 'A B' }],
     [
       headersMessage('request_headers', { headers: { ...headers, 'x-cambist-route': 'github', ':path': 'x' } }),
       /path is invalid/,
@@ -149,18 +144,14 @@ test('a call never ends with OK before its decision', async (t) => {
 });
 
 test('after its decision, a call takes nothing but the response', async (t) => {
-  const { open, headers } = await start(t);
-  for (const then of [
-    bodyMessage('x'),
-    message([KINDS.request_trailers, '']),
-    headersMessage('request_headers', { headers }),
-  ]) {
+  const { open, asked } = await start(t);
+  for (const then of [bodyMessage('x'), message([KINDS.request_trailers, '']), asked]) {
     const { ask } = open();
-    mutationIn(await ask(headersMessage('request_headers', { headers })), 'request_headers');
+    mutationIn(await ask(asked), 'request_headers');
     assert.deepEqual(await ask(then), { code: status.FAILED_PRECONDITION });
   }
   const { call, ask, ended } = open();
-  await ask(headersMessage('request_headers', { headers }));
+  await ask(asked);
   call.end();
   assert.equal(await ended, status.OK);
 });
@@ -173,9 +164,9 @@ const named = (id: string) =>
   ]);
 
 /** The filters of the listener and the cluster, after the first attempt to send a request. */
-async function startAttempts({ open, usual, headers }: Awaited<ReturnType<typeof start>>) {
+async function startAttempts({ open, usual, headers, asked: request }: Awaited<ReturnType<typeof start>>) {
   const listener = open();
-  const decided = await listener.ask(headersMessage('request_headers', { headers }));
+  const decided = await listener.ask(request);
   const [id = ''] = /[\w-]{36}$/.exec(bytesOf(decided.fields ?? new Map(), 8).toString()) ?? [];
   const attempt = async (status?: string) => {
     const { ask } = open({ ...usual, 'x-cambist-filter': 'upstream' });
@@ -210,16 +201,15 @@ test('a backend that refuses each token is logged with the reason', async (t) =>
 });
 
 test('an attempt without a decision is refused, whatever metadata it has', async (t) => {
-  const { open, headers, usual, app } = await start(t);
+  const { open, headers, asked, usual, app } = await start(t);
   const upstream = { ...usual, 'x-cambist-filter': 'upstream' };
   for (const more of [Buffer.alloc(0), named(''), named('guessed'), named('__proto__')]) {
     const refused = await open(upstream).ask(headersMessage('request_headers', { headers, more }));
     assert.deepEqual(refused, { code: status.FAILED_PRECONDITION });
   }
   assert.match(app.logText(), /refused a call of ext_proc/);
-  assert.deepEqual(await open({ 'x-cambist-route': 'github' }).ask(headersMessage('request_headers', { headers })), {
-    code: status.PERMISSION_DENIED,
-  });
+  const withoutSecret = open({ 'x-cambist-route': 'github' });
+  assert.deepEqual(await withoutSecret.ask(asked), { code: status.PERMISSION_DENIED });
 });
 
 test('a route by message without the body of the message is refused', async (t) => {
@@ -228,14 +218,8 @@ test('a route by message without the body of the message is refused', async (t) 
     decisions: { routes_by: 'match' },
     moreRoutes: [{ name: 'reads', match, upstream: 'http://127.0.0.1:1/mcp', scope: 'read' }],
   });
-  const tool = {
-    ...headers,
-    ':path': '/tools',
-    'content-type': 'application/json',
-    'mcp-protocol-version': '2026-07-28',
-    'mcp-method': 'tools/call',
-    'mcp-name': 'read',
-  };
+  const mcp = { 'mcp-protocol-version': '2026-07-28', 'mcp-method': 'tools/call', 'mcp-name': 'read' };
+  const tool = { ...headers, ':path': '/tools', 'content-type': 'application/json', ...mcp };
   immediateIn(await open().ask(headersMessage('request_headers', { headers: tool, isWhole: false })));
   const buffered = open();
   await buffered.ask(headersMessage('request_headers', { headers: tool, isWhole: false, bodyMode: BUFFERED }));
@@ -244,9 +228,9 @@ test('a route by message without the body of the message is refused', async (t) 
 });
 
 test('requests in flight at the data plane outlive a shutdown', async (t) => {
-  const { open, headers, app } = await start(t);
+  const { open, asked, app } = await start(t);
   const { ask, ended } = open();
-  mutationIn(await ask(headersMessage('request_headers', { headers })), 'request_headers');
+  mutationIn(await ask(asked), 'request_headers');
   await app.stop();
   assert.equal(await ended, status.OK);
 });

@@ -11,11 +11,10 @@ import { fuzz } from '../../fuzz/targets/challenges.ts';
 
 /** Schemes with their parameters, as text without positions. */
 function parsed(text: string) {
-  return parseChallenges(text)
-    ?.map(
-      ({ scheme, parameters }) => `${scheme}(${parameters.map(({ name, value }) => `${name}=${value}`).join('; ')})`,
-    )
-    .join(' ');
+  const written = parseChallenges(text)?.map(({ scheme, parameters }) => {
+    return `${scheme}(${parameters.map(({ name, value }) => `${name}=${value}`).join('; ')})`;
+  });
+  return written?.join(' ');
 }
 
 test('parses every form of challenge that the RFC allows', () => {
@@ -59,15 +58,8 @@ test('neither throws nor hangs on hostile text', () => {
     fc.property(fc.array(part, { maxLength: 300 }), (parts) => fuzz(Buffer.from(parts.join(''), 'latin1'))),
     { numRuns: 3000 },
   );
-  for (const text of [
-    'a='.repeat(2048),
-    '"\\'.repeat(2048),
-    ' '.repeat(4096),
-    `Bearer ${'a'.repeat(4000)}=`,
-    ','.repeat(4096),
-  ]) {
-    parseChallenges(text);
-  }
+  const repeated = ['a='.repeat(2048), '"\\'.repeat(2048), ' '.repeat(4096), `Bearer ${'a'.repeat(4000)}=`];
+  for (const text of [...repeated, ','.repeat(4096)]) parseChallenges(text);
 });
 
 test('reads the missing scopes of an insufficient_scope challenge', () => {
@@ -148,11 +140,8 @@ test('removes the challenges that ask for scopes, and no others', () => {
     ['Bearer error_description="insufficient_scope"', 'Bearer error_description="insufficient_scope"'],
     ['malformed "', 'malformed "'],
   ] as const) {
-    assert.equal(
-      withoutScopeChallenges(value, () => false),
-      rest,
-      value,
-    );
+    const kept = withoutScopeChallenges(value, () => false);
+    assert.equal(kept, rest, value);
   }
 });
 

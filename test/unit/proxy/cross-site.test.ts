@@ -9,29 +9,24 @@ import { createRouteTable } from '../../../src/routing/route-table.ts';
 import { configOf } from '../../harness/app.ts';
 import { words } from '../../harness/words.ts';
 
+const route = (name: string, match: object, keys: object = {}) => {
+  return { name, match, upstream: 'http://127.0.0.1:1', credential: 'none', ...keys };
+};
 const { routes } = configOf({
   routes: [
-    {
-      name: 'open',
-      match: { path: '/open' },
-      upstream: 'http://127.0.0.1:1',
-      credential: 'none',
-      allowed_origins: ['https://app.example.com', 'chrome-extension://abc'],
-    },
-    { name: 'named', match: { host: 'gw.example.com' }, upstream: 'http://127.0.0.1:1', credential: 'none' },
-    { name: 'wild', match: { host: '*.mcp.example.com' }, upstream: 'http://127.0.0.1:1', credential: 'none' },
+    route('open', { path: '/open' }, { allowed_origins: ['https://app.example.com', 'chrome-extension://abc'] }),
+    route('named', { host: 'gw.example.com' }),
+    route('wild', { host: '*.mcp.example.com' }),
   ],
 });
 const table = createRouteTable(routes);
 
 /** The reason for refusing a request with these headers, or undefined. */
 function reason(headers: Record<string, string | string[]>, url = '/open'): string | undefined {
-  const [route] = routes;
-  assert.ok(route);
   const rawHeaders = Object.entries(headers).flatMap(([name, value]) => [value].flat().flatMap((line) => [name, line]));
   try {
     const request = { incoming: { rawHeaders }, url, active: { table } } as unknown as ProxyRequest;
-    assertSameSite({ request, route } as Routed, undefined);
+    assertSameSite({ request, route: routes[0] } as Routed, undefined);
     return undefined;
   } catch (error) {
     assert.ok(error instanceof CambistError && error.code === 'ERR_CROSS_SITE_REQUEST');
@@ -42,15 +37,9 @@ function reason(headers: Record<string, string | string[]>, url = '/open'): stri
 const LOCAL = '127.0.0.1:8180';
 
 test('admits requests that no browser sent, by address, localhost or routed name', () => {
-  for (const host of [
-    LOCAL,
-    '[::1]:8180',
-    '10.0.0.7',
-    'localhost:8180',
-    'agent.localhost',
-    'GW.example.com:443',
-    'github.mcp.example.com',
-  ]) {
+  for (const host of words(`
+    ${LOCAL} [::1]:8180 10.0.0.7 localhost:8180 agent.localhost GW.example.com:443 github.mcp.example.com
+  `)) {
     assert.equal(reason({ Host: host }), undefined, host);
   }
   assert.equal(reason({}), undefined);
@@ -122,33 +111,31 @@ const ENTRIES = [
   ...['*.example.net:4430', '*.0.0.9:443'],
 ];
 
-for (const [target, entry, host] of [
-  ['api.example.com:443', 'api.example.com:443', 'api.example.com'],
-  ['10.0.0.1:443', '10.0.0.1:443', '10.0.0.1'],
-  ['[::1]:443', '[::1]:443', '::1'],
-  ['api.openai.com:443', '*.openai.com:443', 'api.openai.com.'],
-  ['a.b.openai.com:443', '*.openai.com:443', 'a.b.openai.com.'],
-  ['x.tools.svc:443', '*.tools.svc:443', 'x.tools.svc.'],
-  ['anything.example.org:8443', '*:8443', 'anything.example.org.'],
-  ['1.2b.example.org:8443', '*:8443', '1.2b.example.org.'],
-  ['xn--bcher-kva.example:8443', '*:8443', 'xn--bcher-kva.example.'],
-] as const) {
-  test(`allows ${target} by ${entry}`, () => {
-    const authority = readAuthority(target);
-    assert.ok(authority !== undefined);
-    assert.deepEqual(allowedTunnel(ENTRIES, authority), { entry, host });
-  });
-}
+const tunnelTo = (target: string) => allowedTunnel(ENTRIES, readAuthority(target) ?? assert.fail(target));
 
-for (const target of words(`
-  api.example.com:444 openai.com:443 evilopenai.com:443 x.openai.com:8444 elsewhere.example.com:443 .openai.com:443
-  x.openai.com.example.org:443 evilapi.example.com:443 x.example.net:443 10.0.0.9:443 10.0.0.1:8443 [::1]:8443
-  [::ffff:10.0.0.1]:8443 167772161:8443 0xa.1:8443 10.1:8443 012.0.0.1:8443 localhost:8443 x.svc:8443 x.local:8443
-  mcp:8443 a..b.com:8443 a.com..:8443 -a.com:8443
-`)) {
-  test(`allows no tunnel to ${target}`, () => {
-    const authority = readAuthority(target);
-    assert.ok(authority !== undefined);
-    assert.equal(allowedTunnel(ENTRIES, authority), undefined);
-  });
-}
+test('allows a tunnel by the entry that names its target', () => {
+  for (const [target, entry, host] of [
+    ['api.example.com:443', 'api.example.com:443', 'api.example.com'],
+    ['10.0.0.1:443', '10.0.0.1:443', '10.0.0.1'],
+    ['[::1]:443', '[::1]:443', '::1'],
+    ['api.openai.com:443', '*.openai.com:443', 'api.openai.com.'],
+    ['a.b.openai.com:443', '*.openai.com:443', 'a.b.openai.com.'],
+    ['x.tools.svc:443', '*.tools.svc:443', 'x.tools.svc.'],
+    ['anything.example.org:8443', '*:8443', 'anything.example.org.'],
+    ['1.2b.example.org:8443', '*:8443', '1.2b.example.org.'],
+    ['xn--bcher-kva.example:8443', '*:8443', 'xn--bcher-kva.example.'],
+  ] as const) {
+    assert.deepEqual(tunnelTo(target), { entry, host });
+  }
+});
+
+test('allows no tunnel to any other target', () => {
+  for (const target of words(`
+    api.example.com:444 openai.com:443 evilopenai.com:443 x.openai.com:8444 elsewhere.example.com:443 .openai.com:443
+    x.openai.com.example.org:443 evilapi.example.com:443 x.example.net:443 10.0.0.9:443 10.0.0.1:8443 [::1]:8443
+    [::ffff:10.0.0.1]:8443 167772161:8443 0xa.1:8443 10.1:8443 012.0.0.1:8443 localhost:8443 x.svc:8443 x.local:8443
+    mcp:8443 a..b.com:8443 a.com..:8443 -a.com:8443
+  `)) {
+    assert.equal(tunnelTo(target), undefined, target);
+  }
+});

@@ -13,7 +13,6 @@ import { errorResponse } from '../../../src/proxy/own-response.ts';
 import { wholeBody } from '../../../src/proxy/request-body.ts';
 import type { RequestRecord } from '../../../src/proxy/request-record.ts';
 import type { AttemptPlan, Routed } from '../../../src/proxy/steps.ts';
-import { CONSENT_STATE } from '../../../src/routing/request-state.ts';
 import type { Session } from '../../../src/tokens/session.ts';
 import { toSubject } from '../../../src/tokens/subject.ts';
 import { CONSENT_URL, legacyCall, modernCall } from '../../harness/consent.ts';
@@ -59,8 +58,16 @@ test('names the resource of the route in its message, and else the host of the u
 });
 
 test('asks nothing of a client that did not declare that it opens URLs', () => {
-  const undeclared: unknown[] = [null, 7, [], {}, { elicitation: {} }, { elicitation: { url: null } }];
-  for (const capabilities of [...undeclared, { elicitation: { url: true } }, { elicitation: { form: {} } }]) {
+  const undeclared = [
+    null,
+    7,
+    [],
+    {},
+    { elicitation: {} },
+    { elicitation: { url: null } },
+    { elicitation: { url: true } },
+  ];
+  for (const capabilities of [...undeclared, { elicitation: { form: {} } }]) {
     assert.equal(elicited(modernCall({ capabilities: capabilities as object })), undefined);
     const initialize = legacyCall({ ...INITIALIZE, params: { ...INITIALIZE.params, capabilities } });
     assert.equal(elicited(initialize), undefined);
@@ -81,13 +88,11 @@ test('asks nothing for a method that may not get such a result, or a version tha
   for (const method of ['tools/list', 'notifications/progress', 'initialize', 'server/discover']) {
     assert.equal(elicited(modernCall({ method })), undefined, method);
   }
-  const call = modernCall();
-  assert.equal(
-    elicited({ ...legacyCall(), headers: { ...legacyCall().headers, 'mcp-protocol-version': '2025-06-18' } }),
-    undefined,
-  );
+  const inVersion = ({ headers, body }: Call, version: string) =>
+    elicited({ headers: { ...headers, 'mcp-protocol-version': version }, body });
+  assert.equal(inVersion(legacyCall(), '2025-06-18'), undefined);
   for (const version of ['', '2025-06-18', '2026-07-27', '9', 'DRAFT-2026-v1', '2026-07-28, 2026-07-28']) {
-    assert.equal(elicited({ ...call, headers: { ...call.headers, 'mcp-protocol-version': version } }), undefined);
+    assert.equal(inVersion(modernCall(), version), undefined);
   }
 });
 
@@ -115,10 +120,6 @@ test("asks nothing in place of a retry of the backend's own, whose fields would 
   }
 });
 
-test('returns one state for every request, which contains nothing', () => {
-  assert.equal(elicited(modernCall())?.body.result.requestState, CONSENT_STATE);
-});
-
 test('never throws, whatever the body and the version are', () => {
   const call = modernCall();
   fc.assert(
@@ -135,20 +136,23 @@ const SCOPES = ['www-authenticate', 'Bearer error="insufficient_scope", scope="r
 const NONCE = ['www-authenticate', 'DPoP error="use_dpop_nonce"'];
 const SIGN_IN = ['www-authenticate', 'Bearer error="insufficient_user_authentication", max_age="5"'];
 
-interface Case {
+/** The default has a token that is made from the caller's own. */
+const ATTEMPT = {
+  credential: 'exchange',
+  mayStepUp: true,
+  isTooLarge: false,
+  hasSecondToken: false,
+  hasNonce: false,
+  hasFreshNonce: false,
+};
+
+interface Case extends Partial<typeof ATTEMPT> {
   readonly status: number;
   readonly headers?: string[];
-  /** The default makes a token from the caller's own. */
-  readonly credential?: 'exchange' | 'client_credentials' | 'secret' | 'none';
-  readonly mayStepUp?: boolean;
-  readonly isTooLarge?: boolean;
-  readonly hasSecondToken?: boolean;
-  readonly hasNonce?: boolean;
-  readonly hasFreshNonce?: boolean;
 }
 
-function followUp(of: Case) {
-  const { status, headers = [], credential = 'exchange', mayStepUp = true, isTooLarge = false, ...flags } = of;
+function followUp({ status, headers = [], ...of }: Case) {
+  const { credential, mayStepUp, isTooLarge, hasSecondToken, hasNonce, hasFreshNonce } = { ...ATTEMPT, ...of };
   const plan = {
     prepared: {
       route: { credential: { kind: credential }, subjectToken: {}, stepUp: mayStepUp ? ['repo'] : [] },
@@ -156,13 +160,11 @@ function followUp(of: Case) {
       body: { replay: () => (isTooLarge ? undefined : BODY) },
     },
     token: credential === 'none' ? undefined : {},
-    hasSecondToken: flags.hasSecondToken ?? false,
-    hasNonce: flags.hasNonce ?? false,
+    hasSecondToken,
+    hasNonce,
   } as unknown as AttemptPlan;
-  const { token: _token, ...next } = {
-    token: undefined,
-    ...followUpOf(plan, status, headers, flags.hasFreshNonce ?? false),
-  };
+  const next: Record<string, unknown> = { ...followUpOf(plan, status, headers, hasFreshNonce) };
+  delete next.token;
   return next;
 }
 
@@ -173,6 +175,8 @@ const nonce = { kind: 'retry_with_nonce', content: BODY };
 const stepUp = { kind: 'step_up', scopes: ['repo'], content: BODY };
 const signIn = { kind: 'sign_in', authentication: { maxAge: 5 } };
 const fail = (ending: string) => ({ kind: 'fail', ending });
+const atMostTwo = fail('and a request gets at most two');
+const lackedNonce = { status: 401, headers: NONCE, hasFreshNonce: true };
 
 const CASES: readonly [name: string, response: Case, next: object][] = [
   ['relays a success', { status: 200 }, relay],
@@ -182,32 +186,16 @@ const CASES: readonly [name: string, response: Case, next: object][] = [
   ['gets a new token after a 401', { status: 401 }, newToken],
   ['gets a new token even where the request cannot be repeated', { status: 401, isTooLarge: true }, newToken],
   ['reads a refused secret again', { status: 401, credential: 'secret' }, newSecret],
-  [
-    'fails after two tokens were refused',
-    { status: 401, hasSecondToken: true },
-    fail('and a request gets at most two'),
-  ],
-  [
-    'fails after two secrets were refused',
-    { status: 401, hasSecondToken: true, credential: 'secret' },
-    fail('and a request gets at most two'),
-  ],
-  ['repeats a proof that lacked a nonce', { status: 401, headers: NONCE, hasFreshNonce: true }, nonce],
-  [
-    'repeats the proof for a new token as well',
-    { status: 401, headers: NONCE, hasFreshNonce: true, hasSecondToken: true },
-    nonce,
-  ],
+  ['fails after two tokens were refused', { status: 401, hasSecondToken: true }, atMostTwo],
+  ['fails after two secrets were refused', { status: 401, hasSecondToken: true, credential: 'secret' }, atMostTwo],
+  ['repeats a proof that lacked a nonce', lackedNonce, nonce],
+  ['repeats the proof for a new token as well', { ...lackedNonce, hasSecondToken: true }, nonce],
   ['asks for a new token where a challenge has no usable nonce', { status: 401, headers: NONCE }, newToken],
   ['ignores a nonce that no challenge asks for', { status: 401, hasFreshNonce: true }, newToken],
-  [
-    'asks for a new token after a second nonce',
-    { status: 401, headers: NONCE, hasFreshNonce: true, hasNonce: true },
-    newToken,
-  ],
+  ['asks for a new token after a second nonce', { ...lackedNonce, hasNonce: true }, newToken],
   [
     'fails where a request for a nonce cannot be repeated',
-    { status: 401, headers: NONCE, hasFreshNonce: true, isTooLarge: true },
+    { ...lackedNonce, isTooLarge: true },
     fail('because its proof lacked a nonce, and the request cannot be sent again'),
   ],
   ['passes on a wish for another sign-in', { status: 401, headers: SIGN_IN }, signIn],
@@ -230,29 +218,29 @@ for (const [name, response, next] of CASES) {
   });
 }
 
-const request = (headers: Record<string, string>, method = 'POST') =>
+const request = (headers: Readonly<Record<string, string>>, method = 'POST') =>
   ({ method, rawHeaders: Object.entries(headers).flat() }) as unknown as IncomingMessage;
-const routeWith = (conditions: object | undefined) => ({ match: { conditions } }) as unknown as Route;
 const json = { 'Content-Type': 'application/json' };
 
 test('recognizes an MCP POST by its headers or its route', () => {
-  const both = { ...json, Accept: 'application/json, text/event-stream' };
-  assert.equal(isMcpPost(request(both), undefined), true);
-  assert.equal(isMcpPost(request({ ...json, 'Mcp-Session-Id': 's' }), undefined), true);
-  assert.equal(isMcpPost(request({ ...json, 'MCP-Protocol-Version': '2025-11-25' }), routeWith(undefined)), true);
-  assert.equal(isMcpPost(request(json), routeWith({ mcpMethods: ['tools/call'] })), true);
-  assert.equal(isMcpPost(request(json), routeWith({ mcpNames: ['delete_*'] })), true);
-  const charset = { 'content-type': 'Application/JSON ; charset=utf-8', 'mcp-method': 'ping' };
-  assert.equal(isMcpPost(request(charset), undefined), true);
-});
-
-test('does not recognize other requests as MCP', () => {
-  const mcp = { 'Mcp-Session-Id': 's', Accept: 'application/json, text/event-stream' };
-  assert.equal(isMcpPost(request({ ...json, ...mcp }, 'GET'), undefined), false);
-  assert.equal(isMcpPost(request(mcp), undefined), false);
-  assert.equal(isMcpPost(request({ ...mcp, 'Content-Type': 'application/json-patch+json' }), undefined), false);
-  assert.equal(isMcpPost(request({ ...json, Accept: 'application/json' }), routeWith({ methods: ['POST'] })), false);
-  assert.equal(isMcpPost(request({ ...json, Accept: '*/*' }), undefined), false);
+  const bothTypes = 'application/json, text/event-stream';
+  const mcp = { 'Mcp-Session-Id': 's', Accept: bothTypes };
+  for (const [isMcp, headers, conditions, method] of [
+    [true, { ...json, Accept: bothTypes }],
+    [true, { ...json, 'Mcp-Session-Id': 's' }],
+    [true, { ...json, 'MCP-Protocol-Version': '2025-11-25' }],
+    [true, json, { mcpMethods: ['tools/call'] }],
+    [true, json, { mcpNames: ['delete_*'] }],
+    [true, { 'content-type': 'Application/JSON ; charset=utf-8', 'mcp-method': 'ping' }],
+    [false, { ...json, ...mcp }, undefined, 'GET'],
+    [false, mcp],
+    [false, { ...mcp, 'Content-Type': 'application/json-patch+json' }],
+    [false, { ...json, Accept: 'application/json' }, { methods: ['POST'] }],
+    [false, { ...json, Accept: '*/*' }],
+  ] as const) {
+    const route = { match: { conditions } } as unknown as Route;
+    assert.equal(isMcpPost(request(headers, method), conditions && route), isMcp, JSON.stringify(headers));
+  }
 });
 
 test('keeps status and headers, and puts the problem into data', () => {
@@ -267,12 +255,15 @@ test('keeps status and headers, and puts the problem into data', () => {
 });
 
 test('takes the id of a request, and none of a notification or a response', () => {
-  const idOf = (body: string) => responseIdOf(Buffer.from(body));
-  assert.deepEqual(idOf('{"jsonrpc":"2.0","id":1,"method":"tools/list"}'), { id: 1 });
-  assert.deepEqual(idOf('{"jsonrpc":"2.0","id":"a-1","method":"tools/list"}'), { id: 'a-1' });
-  assert.deepEqual(idOf('{"jsonrpc":"2.0","method":"notifications/initialized"}'), {});
-  assert.deepEqual(idOf('{"jsonrpc":"2.0","id":1,"result":{}}'), {});
-  assert.deepEqual(idOf('{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":""}}'), {});
+  for (const [message, id] of [
+    ['"id":1,"method":"tools/list"', { id: 1 }],
+    ['"id":"a-1","method":"tools/list"', { id: 'a-1' }],
+    ['"method":"notifications/initialized"', {}],
+    ['"id":1,"result":{}', {}],
+    ['"id":1,"error":{"code":1,"message":""}', {}],
+  ] as const) {
+    assert.deepEqual(responseIdOf(Buffer.from(`{"jsonrpc":"2.0",${message}}`)), id);
+  }
 });
 
 test('returns a null id for a batch, and for everything that cannot be read', () => {

@@ -49,13 +49,14 @@ test('finds a message whose member names are escaped', () => {
 test('withholds a name that repeats a credential or looks like a token', () => {
   const authorization = 'Bearer opaque-credential-of-alice';
   const token = 'eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.';
-  const encodings = [
-    token.replace('e', '%65'),
-    token.replace('e', '%2565'),
-    btoa(`x:${token}`),
+  const encodings = [token.replace('e', '%65'), token.replace('e', '%2565'), btoa(`x:${token}`)];
+  for (const name of [
+    'opaque-credential-of-alice',
+    'x opaque-credential-of-alice y',
+    token,
+    ...encodings,
     'opaque%2Dcredential-of-alice',
-  ];
-  for (const name of ['opaque-credential-of-alice', 'x opaque-credential-of-alice y', token, ...encodings]) {
+  ]) {
     assert.deepEqual(callOf(message('tools/call', { name }), { authorization }), { from: 'body', withheld: true });
     assert.deepEqual(callOf(undefined, { authorization, 'mcp-name': name }), { from: 'header', withheld: true });
   }

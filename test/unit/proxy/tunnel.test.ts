@@ -1,8 +1,10 @@
+import assert from 'node:assert/strict';
 import { connect, createServer, type Socket } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
 import { systemClock } from '../../../src/clock/clock.ts';
 import { createStallWatch } from '../../../src/proxy/stall-watch.ts';
-import { join } from '../../../src/proxy/tunnel.ts';
+import { join, readEarlyBytes } from '../../../src/proxy/tunnel.ts';
 import { DISCONNECTS } from '../../harness/disconnects.ts';
 import { soon } from '../../harness/eventually.ts';
 import { closeServer, listen } from '../../harness/http-server.ts';
@@ -50,4 +52,26 @@ for (const [side, isCaller] of [
 
 function closed(socket: Socket): Promise<unknown> {
   return new Promise((resolve) => (socket.destroyed ? resolve(0) : socket.once('close', resolve)));
+}
+
+test('puts early bytes back in order, before what comes later', async (t) => {
+  const [caller, near] = await socketPair(t);
+  const putBack = readEarlyBytes(near, Buffer.from('head,'));
+  caller.write('early,');
+  await soon('the early bytes', new Promise((resolve) => near.once('data', resolve)));
+  putBack();
+  caller.end('late');
+  assert.equal(await soon('all bytes', text(near)), 'head,early,late');
+});
+
+for (const [what, leave] of [
+  ['sends too much', (caller: Socket) => void caller.write(Buffer.alloc(64 * 1024 + 1))],
+  ['closes its side after early bytes', (caller: Socket) => caller.end('early')],
+] as const) {
+  test(`closes the connection of a caller that ${what}`, async (t) => {
+    const [caller, near] = await socketPair(t);
+    readEarlyBytes(near, Buffer.alloc(0));
+    leave(caller);
+    await soon('the close', closed(near));
+  });
 }
