@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { readFile, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { getIn, type JsonObject, objectsOf } from '../../../src/kubernetes/json.ts';
@@ -13,12 +13,8 @@ import { temporaryFolder } from '../../harness/lifetime.ts';
 import { startMcpBackend } from '../../harness/mcp-fixture/server.ts';
 import { runCommand } from '../../harness/run-command.ts';
 import { post, whoami } from '../servers/agent.ts';
-import { only, type Rendered, renderChart, renderKustomization } from './render.ts';
+import { configOf, podSpec, renderChart, renderKustomization } from './render.ts';
 import { VALUES } from './values.ts';
-
-const podSpec = (rendered: Rendered, name?: string) =>
-  getIn(only(rendered, 'Deployment', name), ['spec', 'template', 'spec']) as JsonObject;
-const configOf = (rendered: Rendered) => String(getIn(only(rendered, 'ConfigMap'), ['data', 'cambist.yaml']));
 
 test("the gateway's container equals the sidecar's, except for what a Service needs", async () => {
   const options = parseOptions({
@@ -100,16 +96,4 @@ test('a gateway with the rendered config gives an MCP client a token for the bac
   leaks.remember(token);
   leaks.remember(secret);
   leaks.assertNoLeak({ stdout: cambist.stdout(), stderr: cambist.stderr() });
-});
-
-test("the image runs the container's command with the mounted config", async () => {
-  const [container] = objectsOf(podSpec(await renderChart(VALUES.gateway)).containers);
-  assert.deepEqual([container?.command, container?.args], [undefined, undefined]);
-  assert.match(
-    await readFile('Dockerfile', 'utf8'),
-    /^ENTRYPOINT \["node", (?:"--[^"]+", )*"\/app\/dist\/main\.js"\]\nCMD \["run"\]$/m,
-  );
-  const [config] = objectsOf(container?.env);
-  const [mount] = objectsOf(container?.volumeMounts);
-  assert.deepEqual(config, { name: 'CAMBIST_CONFIG', value: `${mount?.mountPath}/cambist.yaml` });
 });

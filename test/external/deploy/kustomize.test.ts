@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { test } from 'node:test';
 import { getIn, type JsonObject } from '../../../src/kubernetes/json.ts';
-import { byName, only, renderChart, renderKustomization } from './render.ts';
+import { byName, only, podSpec, renderChart, renderKustomization } from './render.ts';
 import { VALUES } from './values.ts';
 
 const FOLDERS = readdirSync('deploy', { recursive: true, encoding: 'utf8' })
@@ -58,13 +58,15 @@ for (const [folder, values] of [
 
 test('the example overlays set image, replicas and more in one place each', async () => {
   const image = 'registry.internal.example/platform/cambist:0.1.0';
-  const webhook = only(await renderKustomization('webhook/example'), 'Deployment');
-  const gateway = only(await renderKustomization('gateway/example'), 'Deployment');
-  for (const deployment of [webhook, gateway]) {
-    assert.equal(getIn(deployment, ['spec', 'replicas']), 3);
-    assert.equal(getIn(deployment, ['spec', 'template', 'spec', 'containers', 0, 'image']), image);
+  const [webhook, gateway] = [
+    await renderKustomization('webhook/example'),
+    await renderKustomization('gateway/example'),
+  ];
+  for (const rendered of [webhook, gateway]) {
+    assert.equal(getIn(only(rendered, 'Deployment'), ['spec', 'replicas']), 3);
+    assert.equal(getIn(podSpec(rendered), ['containers', 0, 'image']), image);
   }
-  const args = getIn(webhook, ['spec', 'template', 'spec', 'containers', 0, 'args']) as string[];
+  const args = getIn(podSpec(webhook), ['containers', 0, 'args']) as string[];
   assert.deepEqual(args.slice(3), [`--image=${image}`, '--config-map=cambist', '--secret=cambist']);
-  assert.equal(getIn(gateway, ['metadata', 'namespace']), 'agents');
+  assert.equal(getIn(only(gateway, 'Deployment'), ['metadata', 'namespace']), 'agents');
 });

@@ -57,6 +57,14 @@ export function only({ manifests }: Rendered, kind: string, name?: string): Json
   return first;
 }
 
+/** The pods of the only Deployment, or of that with this name. */
+export const podSpec = (rendered: Rendered, name?: string): JsonObject =>
+  getIn(only(rendered, 'Deployment', name), ['spec', 'template', 'spec']) as JsonObject;
+
+/** The text of the config. */
+export const configOf = (rendered: Rendered): string =>
+  String(getIn(only(rendered, 'ConfigMap'), ['data', 'cambist.yaml']));
+
 export const nameOf = (manifest: JsonObject): string => String(getIn(manifest, ['metadata', 'name']));
 
 /** Labels that helm adds to identify a release. kustomize adds none. */
