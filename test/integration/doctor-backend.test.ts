@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { createCertificateAuthority } from '../harness/certificates.ts';
+import { type Certificate, createCertificateAuthority } from '../harness/certificates.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { respond, type UpstreamHandler } from '../harness/fake-upstream.ts';
 import { closeServer, listen } from '../harness/http-server.ts';
@@ -15,7 +15,7 @@ const AUTHORITY = createCertificateAuthority('Example Corp CA');
 async function runOnBackend(t: TestContext, upstream: string, keys: Record<string, unknown> = {}) {
   const { findings } = await runDoctor(t, { routes: [route('free', { upstream, credential: 'none', ...keys })] });
   const [{ severity, code, what, why = '', fix = '' } = assert.fail()] = findings;
-  return { found: `${severity} ${code}`, what, why, fix };
+  return { found: `${severity} ${code}`, says: `${what} ${why} ${fix}` };
 }
 
 /** A `tls.ca` file that contains the CA of these tests. */
@@ -77,79 +77,66 @@ test('sends a backend an MCP request without a token, and reports the status', a
   assert.ok(upstream.requests.every(({ authorization }) => authorization.length === 0));
 });
 
-test("verifies the certificate with the route's CA", async (t) => {
-  const { url } = await startEcho(t, AUTHORITY.issueServer());
-  const { found, what } = await runOnBackend(t, url, trusted(t));
-  assert.equal(found, 'ok backend_reached');
-  assert.match(what, /its certificate is trusted/);
-});
-
-test('reports an untrusted certificate, and the setting for its CA', async (t) => {
-  const { url } = await startEcho(t, AUTHORITY.issueServer());
-  const { found, what, fix } = await runOnBackend(t, url);
-  assert.equal(found, 'error certificate_untrusted');
-  assert.match(what, /issued by "Example Corp CA"/);
-  assert.match(fix, /routes\.free\.tls\.ca/);
-});
-
-test('reports a certificate with another name, and an expired one', async (t) => {
-  const other = await startEcho(t, AUTHORITY.issueServer({ hosts: ['backend.internal'] }));
-  const named = await runOnBackend(t, other.url, trusted(t));
-  assert.equal(named.found, 'error certificate_wrong_name');
-  assert.match(named.fix, /routes\.free\.upstream/);
-  const old = await startEcho(t, AUTHORITY.issueServer({ validFromSeconds: -7200, validUntilSeconds: -3600 }));
-  assert.equal((await runOnBackend(t, old.url, trusted(t))).found, 'error certificate_expired');
-});
-
-test('reports a backend that requires a client certificate', async (t) => {
-  const { url } = await startEcho(t, { ...AUTHORITY.issueServer(), clientCa: AUTHORITY.cert });
-  const { found, why } = await runOnBackend(t, url, trusted(t));
-  assert.equal(found, 'error client_certificate_required');
-  assert.match(why, /require a client certificate/);
-});
+const GOOD = AUTHORITY.issueServer();
+const NAMED = AUTHORITY.issueServer({ hosts: ['backend.internal'] });
+const OLD = AUTHORITY.issueServer({ validFromSeconds: -7200, validUntilSeconds: -3600 });
+const CERTIFICATES: readonly [tls: Certificate & { clientCa?: string }, known: boolean, found: string, says: RegExp][] =
+  [
+    [GOOD, true, 'ok backend_reached', /its certificate is trusted/],
+    [GOOD, false, 'error certificate_untrusted', /issued by "Example Corp CA".*routes\.free\.tls\.ca/],
+    [NAMED, true, 'error certificate_wrong_name', /localhost, but for "DNS:backend\.internal".*routes\.free\.upstream/],
+    [OLD, true, 'error certificate_expired', /expired on \w{3} .* GMT.*clock of this machine/],
+    [{ ...GOOD, clientCa: AUTHORITY.cert }, true, 'error client_certificate_required', /require a client certificate/],
+  ];
+for (const [tls, known, expected, pattern] of CERTIFICATES) {
+  test(`reports ${expected} for a certificate of ${known ? 'the CA of the route' : 'another CA'}`, async (t) => {
+    const { url } = await startEcho(t, tls);
+    const { found, says } = await runOnBackend(t, url, known ? trusted(t) : {});
+    assert.equal(found, expected);
+    assert.match(says, pattern);
+  });
+}
 
 test('reports https to a plain http port, and http to an https port', async (t) => {
   const plain = await startEcho(t);
   const failed = await runOnBackend(t, plain.url.replace('http:', 'https:'));
   assert.equal(failed.found, 'error tls_failed');
+  assert.match(failed.says, /plain http/);
   const secure = await startEcho(t, AUTHORITY.issueServer());
   const wanted = await runOnBackend(t, secure.url.replace('https:', 'http:'));
   assert.equal(wanted.found, 'error tls_required');
-  assert.match(wanted.fix, /https:\/\/ in routes\.free\.upstream/);
-});
-
-test('accepts a 400 from a plain http backend', async (t) => {
-  const upstream = await startEcho(t);
-  upstream.handler = respond(400);
-  assert.equal((await runOnBackend(t, upstream.url)).found, 'ok backend_reached');
+  assert.match(wanted.says, /localhost:\d+ speaks TLS.*https:\/\/ in routes\.free\.upstream/);
+  plain.handler = respond(400);
+  assert.equal((await runOnBackend(t, plain.url)).found, 'ok backend_reached', 'a 400 may have other reasons');
 });
 
 test('reports an unknown host name, and a port without a listener', async (t) => {
   const unknown = await runOnBackend(t, 'https://no-such-backend.invalid/mcp');
   assert.equal(unknown.found, 'error host_unknown');
+  assert.match(unknown.says, /no-such-backend\.invalid cannot be resolved/);
   const gone = await startEcho(t);
   await gone.close();
   const refused = await runOnBackend(t, gone.url);
   assert.equal(refused.found, 'error connection_refused');
-  assert.match(refused.fix, /routes\.free\.upstream/);
+  assert.match(refused.says, /nothing listens at 127\.0\.0\.1.*routes\.free\.upstream/);
 });
 
 test('reports a slow handshake, and a slow response', async (t) => {
   const port = await startSilence(t);
   const handshake = await runOnBackend(t, `https://localhost:${port}`, { timeouts: { connect: '200ms' } });
   assert.equal(handshake.found, 'error connection_timeout');
-  assert.match(handshake.fix, /routes\.free\.timeouts\.connect/);
+  assert.match(handshake.says, /200 ms.*routes\.free\.timeouts\.connect/);
   // The connect timeout does not apply once the connection is established.
   const silent = await runOnBackend(t, `http://127.0.0.1:${port}`, { timeouts: { connect: '1h' } });
   assert.equal(silent.found, 'warning backend_silent');
-  assert.match(silent.what, /did not respond within 3000 ms$/);
+  assert.match(silent.says, /did not respond within 3000 ms /);
 });
 
 test('names a missing CA file and sends nothing to the backend', async (t) => {
   const upstream = await startEcho(t, AUTHORITY.issueServer());
-  const { found, what } = await runOnBackend(t, upstream.url, { tls: { ca: { file: '/nowhere/ca.pem' } } });
+  const { found, says } = await runOnBackend(t, upstream.url, { tls: { ca: { file: '/nowhere/ca.pem' } } });
   assert.equal(found, 'error credential_unavailable');
-  assert.match(what, /\/nowhere\/ca\.pem/);
+  assert.match(says, /\/nowhere\/ca\.pem/);
   assert.equal(upstream.requests.length, 0);
 });
 
@@ -207,24 +194,27 @@ test('warns about a backend that accepts an MCP request without a token, and end
 
 const METADATA = '/.well-known/oauth-protected-resource/mcp';
 
-/** A backend with protected resource metadata at this path. */
-function protectedBy(path: string, metadata: (origin: string) => unknown, challenge = 'Bearer'): UpstreamHandler {
-  return (request, response) => {
-    const origin = `http://${request.headers.host}`;
-    if (request.url === path) return respond(200, metadata(origin))(request, response);
-    const headers = { 'www-authenticate': challenge.replace('ORIGIN', origin) };
-    return respond(request.method === 'POST' ? 401 : 404, '', headers)(request, response);
+interface Protected {
+  readonly path?: string;
+  readonly challenge?: string;
+  readonly keys?: Record<string, unknown>;
+}
+
+/** The findings on a backend with protected resource metadata, for a route that requests its resource. */
+function runWithMetadata(t: TestContext, metadata: (origin: string) => unknown, options: Protected = {}) {
+  const { path = METADATA, challenge = 'Bearer', keys = { audience: undefined } } = options;
+  const handler: UpstreamHandler = (request, response) => {
+    if (request.url === path) return respond(200, metadata(`http://${request.headers.host}`))(request, response);
+    return respond(request.method === 'POST' ? 401 : 404, '', { 'www-authenticate': challenge })(request, response);
   };
+  return runOnProtected(t, handler, keys);
 }
 
 test('compares the resource and the authorization server with the metadata of the backend', async (t) => {
-  let issuers: string[] = [];
-  const keys = { audience: undefined };
-  const handler = protectedBy(METADATA, (origin) => ({ resource: `${origin}/mcp`, authorization_servers: issuers }));
-  const unlisted = await runOnProtected(t, handler, keys);
-  assert.deepEqual(unlisted.found, ['ok backend_reached', 'ok resource_matches']);
-  issuers = ['https://other.example.com'];
-  const { found, finding, server } = await runOnProtected(t, handler, keys);
+  const run = (authorization_servers: string[]) =>
+    runWithMetadata(t, (origin) => ({ resource: `${origin}/mcp`, authorization_servers }));
+  assert.deepEqual((await run([])).found, ['ok backend_reached', 'ok resource_matches']);
+  const { found, finding, server } = await run(['https://other.example.com']);
   assert.deepEqual(found, ['ok backend_reached', 'ok resource_matches', 'error backend_issuer_differs']);
   const { what } = finding('backend_issuer_differs');
   assert.ok(what.includes('"https://other.example.com"') && what.includes(`"${server.issuer}"`));
@@ -233,8 +223,11 @@ test('compares the resource and the authorization server with the metadata of th
 test('accepts an authorization server that differs in the trailing slash', async (t) => {
   const server = await startFakeAuthorizationServer(t);
   const upstream = await startEcho(t);
-  const servers = [`${server.issuer}/`];
-  upstream.handler = protectedBy(METADATA, (origin) => ({ resource: `${origin}/mcp`, authorization_servers: servers }));
+  const metadata = { resource: `${upstream.url}/mcp`, authorization_servers: [`${server.issuer}/`] };
+  upstream.handler = handlers({
+    'POST /mcp': respond(401, '', CHALLENGE),
+    [`GET ${METADATA}`]: respond(200, metadata),
+  });
   const { finding } = await runDoctor(
     t,
     withMain(server, route('github', { upstream: `${upstream.url}/mcp`, audience: undefined })),
@@ -242,49 +235,37 @@ test('accepts an authorization server that differs in the trailing slash', async
   assert.equal(finding('backend_issuer_matches').severity, 'ok');
 });
 
+const OTHER = () => ({ resource: 'https://docs.example.com/mcp' });
+
 test('reports a resource that differs from the metadata, and names a trailing slash', async (t) => {
-  const other = { resource: 'https://docs.example.com/mcp' };
-  const keys = { audience: undefined, resource: 'https://docs.example.com/mcp/' };
-  const slash = await runOnProtected(
-    t,
-    protectedBy(METADATA, () => other),
-    keys,
-  );
+  const slash = await runWithMetadata(t, OTHER, {
+    keys: { audience: undefined, resource: 'https://docs.example.com/mcp/' },
+  });
   assert.deepEqual(slash.found, ['ok backend_reached', 'error resource_differs']);
   assert.match(slash.finding('resource_differs').why ?? '', /trailing slash/);
-  const byUpstream = await runOnProtected(
-    t,
-    protectedBy(METADATA, () => other),
-    { audience: undefined },
-  );
+  const byUpstream = await runWithMetadata(t, OTHER);
   const { what, fix } = byUpstream.finding('resource_differs');
   assert.ok(what.includes('"https://docs.example.com/mcp"') && what.includes(`"${byUpstream.upstream.url}/mcp"`));
   assert.equal(fix, 'set routes.github.resource to "https://docs.example.com/mcp"');
 });
 
 test('only notes the resource of a backend that the route names by audience', async (t) => {
-  const handler = protectedBy(METADATA, () => ({ resource: 'https://docs.example.com/mcp' }));
-  const { found, finding } = await runOnProtected(t, handler);
+  const { found, finding } = await runWithMetadata(t, OTHER, { keys: {} });
   assert.deepEqual(found, ['ok backend_reached', 'ok resource_not_requested']);
   assert.match(finding('resource_not_requested').what, /the route requests none/);
 });
 
 test('reads the metadata at the path that the challenge names, but from the backend only', async (t) => {
   const stranger = await startEcho(t);
-  const challenge = `Bearer resource_metadata="${stranger.url}/custom/metadata?of=mcp"`;
-  const handler = protectedBy('/custom/metadata?of=mcp', (origin) => ({ resource: `${origin}/mcp` }), challenge);
-  const { found } = await runOnProtected(t, handler, { audience: undefined });
+  const path = '/custom/metadata?of=mcp';
+  const challenge = `Bearer resource_metadata="${stranger.url}${path}"`;
+  const { found } = await runWithMetadata(t, (origin) => ({ resource: `${origin}/mcp` }), { path, challenge });
   assert.deepEqual(found, ['ok backend_reached', 'ok resource_matches']);
   assert.deepEqual(stranger.requests, []);
 });
 
 test('ignores metadata that is malformed', async (t) => {
   for (const body of ['<html></html>', '[]', '{"resource": 7}']) {
-    const { found } = await runOnProtected(
-      t,
-      protectedBy(METADATA, () => body),
-      { audience: undefined },
-    );
-    assert.deepEqual(found, ['ok backend_reached']);
+    assert.deepEqual((await runWithMetadata(t, () => body)).found, ['ok backend_reached']);
   }
 });
