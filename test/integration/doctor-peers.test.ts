@@ -7,42 +7,18 @@ import { type TestContext, test } from 'node:test';
 import type { ReportedFinding } from '../../src/commands/doctor.ts';
 import { checkTrust } from '../../src/doctor/check-trust.ts';
 import { configOf, startTestApp } from '../harness/app.ts';
-import { type Certificate, createCertificateAuthority } from '../harness/certificates.ts';
+import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually } from '../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { respond, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { freePort } from '../harness/http-server.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
 import { jwtSvid, message, startSpiffeAgent, svidParts, x509SvidResponse } from '../harness/spiffe-agent.ts';
-import { publicServer, route, runDoctor, strict } from './doctor-run.ts';
+import { publicServer, route, runDoctor, startServer } from './doctor-run.ts';
 
 const AUTHORITY = createCertificateAuthority('Example Corp CA');
 
-/** Runs the doctor on a server with this certificate. */
-async function runOnServer(t: TestContext, certificate: Certificate, trust: 'the CA' | 'well-known CAs') {
-  const server = await startFakeAuthorizationServer(t, { tls: certificate });
-  const folder = temporaryFolder(t);
-  await writeFile(join(folder, 'ca.pem'), AUTHORITY.cert);
-  const tls = trust === 'the CA' ? { tls: { ca: { file: join(folder, 'ca.pem') } } } : {};
-  const main = publicServer(server.issuer, tls);
-  return runDoctor(t, { authorization_servers: { main }, routes: [route('github')] });
-}
-
-test('names the issuer of an untrusted certificate, and the setting for its CA', async (t) => {
-  const { problems, finding } = await runOnServer(t, AUTHORITY.issueServer(), 'well-known CAs');
-  assert.deepEqual(problems, ['error certificate_untrusted', 'warning route_not_checked']);
-  const { what, fix } = finding('certificate_untrusted');
-  assert.match(what, /issued by "Example Corp CA"/);
-  assert.match(fix ?? '', /authorization_servers\.main\.tls\.ca/);
-});
-
-test('names the CA file if it contains another CA', async (t) => {
-  const stranger = createCertificateAuthority('Stranger').issueServer();
-  const { finding } = await runOnServer(t, stranger, 'the CA');
-  const { what, why } = finding('certificate_untrusted');
-  assert.match(what, /issued by "Stranger"/);
-  assert.match(why ?? '', /ca\.pem/);
-});
+const OPEN = route('open', { audience: undefined, credential: 'none' });
 
 test('reports a server without a response', async (t) => {
   const silent = await startFakeAuthorizationServer(t);
@@ -52,24 +28,28 @@ test('reports a server without a response', async (t) => {
   assert.equal(hung.problems[0], 'error connection_timeout');
 });
 
-test('finds a secret of decisions that cannot be read', async (t) => {
-  const file = join(temporaryFolder(t), 'secret');
-  const run = () =>
-    runDoctor(t, {
-      routes: [route('open', { audience: undefined, credential: 'none' })],
-      decisions: { http: { listen: '127.0.0.1:0', secret: { file } } },
-    });
-  const { finding } = await run();
-  assert.match(finding('credential_unavailable').what, /^decisions\.http\.secret: file ".*" cannot be read/);
-  await writeFile(file, 'secret');
-  assert.ok(!(await run()).problems.some((problem) => problem.includes('credential')));
-});
+const SECRETS: Readonly<Record<string, (secret: object) => object>> = {
+  'decisions.http.secret': (secret) => ({ decisions: { http: { listen: '127.0.0.1:0', secret } } }),
+  'audit.pseudonymize.key': (key) => ({ audit: { to: 'stdout', pseudonymize: { key } } }),
+};
+for (const [path, configWith] of Object.entries(SECRETS)) {
+  test(`finds that ${path} cannot be read, or is too short for a key`, async (t) => {
+    const file = join(temporaryFolder(t), 'secret');
+    const run = () => runDoctor(t, { routes: [OPEN], ...configWith({ file }) });
+    const { problems, finding } = await run();
+    assert.deepEqual(problems, ['error credential_unavailable']);
+    assert.match(finding('credential_unavailable').what, /: file ".*" cannot be read/);
+    writeFileSync(file, 'short');
+    const isKey = path.endsWith('key');
+    assert.deepEqual((await run()).problems, isKey ? ['error credential_unavailable'] : []);
+  });
+}
 
 async function withAgent(t: TestContext, agent: string, more: Record<string, unknown> = {}) {
   const { issuer } = await startFakeAuthorizationServer(t);
   const result = await runDoctor(t, {
     authorization_servers: { local: publicServer(issuer) },
-    routes: [route('open', { audience: undefined, credential: 'none' })],
+    routes: [OPEN],
     inbound: { listen: '127.0.0.1:0', agent, verify: { issuer, audience: 'agent' }, ...more },
   });
   const { problems } = result;
@@ -122,36 +102,20 @@ test('finds an agent that fails, does not respond, or does not speak HTTP', asyn
   assert.match(other.finding('agent_unreachable').why ?? '', /does not respond in plain HTTP/);
 });
 
-const audited = (audit: Record<string, unknown>) => ({
-  audit,
-  routes: [route('open', { audience: undefined, credential: 'none' })],
-});
+/** Runs the doctor with a store that is not there. */
+async function runWithStore(t: TestContext, key: string, more: object = {}) {
+  const file = join(temporaryFolder(t), 'key');
+  writeFileSync(file, key);
+  const shared = { url: `redis://127.0.0.1:${await freePort()}`, key: { file } };
+  return runDoctor(t, { cache: { shared }, routes: [OPEN], ...more });
+}
 
-test('finds a pseudonym key that is missing or too short', async (t) => {
-  const folder = temporaryFolder(t);
-  writeFileSync(join(folder, 'key'), 'short');
-  for (const key of ['absent', 'key']) {
-    const pseudonymize = { key: { file: join(folder, key) } };
-    const { problems } = await runDoctor(t, audited({ to: 'stdout', pseudonymize }));
-    assert.deepEqual(problems, ['error credential_unavailable'], key);
-  }
-});
+const KEY = 'a key that is long enough by any measure';
 
-const VARIABLE = 'DOCTOR_SHARED_CACHE_KEY';
-
-test('finds a server that is not there, and a key that is too short', async (t) => {
-  t.after(() => {
-    delete process.env[VARIABLE];
-  });
-  const config = {
-    cache: { shared: { url: `redis://127.0.0.1:${await freePort()}`, key: { env: VARIABLE } } },
-    routes: [route('open', { audience: undefined, credential: 'none' })],
-  };
-  process.env[VARIABLE] = 'short';
-  const short = await runDoctor(t, config);
+test('finds a store that is not there, and a key that is too short', async (t) => {
+  const short = await runWithStore(t, 'short');
   assert.deepEqual(short.problems, ['error credential_unavailable', 'error shared_cache_unavailable']);
-  process.env[VARIABLE] = 'a key that is long enough by any measure';
-  const away = await runDoctor(t, config);
+  const away = await runWithStore(t, KEY);
   assert.deepEqual(away.problems, ['error shared_cache_unavailable']);
   const finding = away.finding('shared_cache_unavailable');
   assert.deepEqual(finding.about, { kind: 'shared_cache', name: '' });
@@ -160,16 +124,8 @@ test('finds a server that is not there, and a key that is too short', async (t) 
 });
 
 test('says that replicas cannot share revocations', async (t) => {
-  process.env[VARIABLE] = 'a key that is long enough by any measure';
-  t.after(() => {
-    delete process.env[VARIABLE];
-  });
-  const transmitter = { issuer: 'http://127.0.0.1:9', audience: 'cambist', backchannel_logout: true };
-  const { finding } = await runDoctor(t, {
-    cache: { shared: { url: `redis://127.0.0.1:${await freePort()}`, key: { env: VARIABLE } } },
-    signals: { listen: '127.0.0.1:0', transmitters: { idp: transmitter } },
-    routes: [route('open', { audience: undefined, credential: 'none' })],
-  });
+  const idp = { issuer: 'http://127.0.0.1:9', audience: 'cambist', backchannel_logout: true };
+  const { finding } = await runWithStore(t, KEY, { signals: { listen: '127.0.0.1:0', transmitters: { idp } } });
   assert.match(finding('shared_cache_unavailable').what, /share no revocations/);
 });
 
@@ -182,7 +138,7 @@ test('checks the TLS of each listener', async (t) => {
   const { findings } = await runDoctor(t, {
     listen: { address: '127.0.0.1:0', tls },
     admin: { address: '127.0.0.1:0', tls: { ...tls, private_key: { file: join(folder, 'none') } } },
-    routes: [route('open', { audience: undefined, credential: 'none' })],
+    routes: [OPEN],
   });
   const found = findings.filter(({ about }) => about.kind === 'listener');
   assert.deepEqual(
@@ -191,43 +147,40 @@ test('checks the TLS of each listener', async (t) => {
   );
 });
 
+const ID = 'spiffe://example.org/cambist';
+
+function issueSvid(agent: Awaited<ReturnType<typeof startSpiffeAgent>>): void {
+  const authority = createCertificateAuthority('example.org');
+  agent.send(x509SvidResponse([svidParts(ID, authority.issueClient({ hosts: [ID] }), authority.cert)]));
+}
+
 test('waits for an SVID from the SPIFFE agent', async (t) => {
   const agent = await startSpiffeAgent(t);
-  const config = {
-    spiffe: { socket: agent.address },
-    routes: [route('open', { audience: undefined, credential: 'none' })],
-  };
+  const config = { spiffe: { socket: agent.address }, routes: [OPEN] };
   const unknown = await runDoctor(t, config);
   assert.deepEqual(unknown.problems, ['error spiffe_unavailable']);
   const { what, why } = unknown.finding('spiffe_unavailable');
   assert.match(what, /has no identity for this process: register an entry/);
   assert.equal(why, 'PERMISSION_DENIED: no identity issued');
 
-  const id = 'spiffe://example.org/cambist';
-  const authority = createCertificateAuthority('example.org');
-  agent.send(x509SvidResponse([svidParts(id, authority.issueClient({ hosts: [id] }), authority.cert)]));
+  issueSvid(agent);
   const known = await runDoctor(t, config);
   assert.deepEqual(known.problems, []);
-  assert.match(
-    known.finding('spiffe_reached').what,
-    /^it issues spiffe:\/\/example\.org\/cambist until .*, for example\.org$/,
-  );
+  const reached = known.finding('spiffe_reached').what;
+  assert.match(reached, /^it issues spiffe:\/\/example\.org\/cambist until .*, for example\.org$/);
   await eventually('the stream is closed', () => agent.open === 0);
 });
 
 test('exchanges with the SVIDs of the SPIFFE agent', async (t) => {
-  const id = 'spiffe://example.org/cambist';
   const agent = await startSpiffeAgent(t);
-  const authority = createCertificateAuthority('example.org');
-  agent.send(x509SvidResponse([svidParts(id, authority.issueClient({ hosts: [id] }), authority.cert)]));
-  const server = await startFakeAuthorizationServer(t);
-  server.behaviour = strict({ kind: 'issue' });
-  const claims = { sub: id, aud: server.issuer, exp: Math.floor(Date.now() / 1000) + 300 };
-  agent.onJwt(() => message([1, message([1, id], [2, jwtSvid(claims)])]));
+  issueSvid(agent);
+  const server = await startServer(t);
+  const claims = { sub: ID, aud: server.issuer, exp: Math.floor(Date.now() / 1000) + 300 };
+  agent.onJwt(() => message([1, message([1, ID], [2, jwtSvid(claims)])]));
   const client_auth = { method: 'client_assertion', from: { spiffe: true } };
   const doctor = await runDoctor(t, {
     spiffe: { socket: agent.address },
-    authorization_servers: { local: { issuer: server.issuer, client_id: id, client_auth } },
+    authorization_servers: { local: { issuer: server.issuer, client_id: ID, client_auth } },
     routes: [route('work', { subject_token: { from: 'spiffe', audience: server.issuer } })],
   });
   assert.match(doctor.finding('subject_token_read').what, /^the subject token from the SPIFFE agent: /);
