@@ -6,7 +6,7 @@ import { json } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
 import { type NodeMcpRequestHandler, toNodeHandler } from '@modelcontextprotocol/node';
 import { createMcpHandler, McpServer } from '@modelcontextprotocol/server';
-import { createRemoteJWKSet, type JWTVerifyOptions, jwtVerify } from 'jose';
+import { createRemoteJWKSet, decodeJwt, type JWTPayload, type JWTVerifyOptions, jwtVerify } from 'jose';
 import { type FakeAuthorizationServer, sendResponse } from '../harness/fake-authorization-server.ts';
 import { respond, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { startHttpServer } from '../harness/http-server.ts';
@@ -15,16 +15,12 @@ import { temporaryFolder } from '../harness/lifetime.ts';
 import { startMcpBackend } from '../harness/mcp-fixture/server.ts';
 import { publicServer, route, runDoctor, startServer, withMain } from './doctor-run.ts';
 
-interface CallOptions {
-  server: FakeAuthorizationServer;
-  upstream: string;
-  keys?: Record<string, unknown>;
-}
-
-async function runCall(t: TestContext, { server, upstream, keys = {} }: CallOptions) {
-  const main = publicServer(server.issuer, keys);
+async function runCall(t: TestContext, server: FakeAuthorizationServer, upstream: string, keys: object = {}) {
   const token = await server.mint();
-  const written = { authorization_servers: { main }, routes: [route('github', { upstream })] };
+  const written = {
+    authorization_servers: { main: publicServer(server.issuer, { ...keys }) },
+    routes: [route('github', { upstream })],
+  };
   const result = await runDoctor(t, written, { token, call: true });
   const leaks = createLeakWatch();
   for (const secret of [token, server.requests.at(-1)?.issued ?? '']) leaks.remember(secret);
@@ -61,13 +57,9 @@ const accepted: Handler = (_request, response) => sendResponse(response, 200, { 
 
 test('the backend accepts the issued token: a server for MCP 2025-11-25 and 2026-07-28', async (t) => {
   const server = await startServer(t);
-  const backend = await startMcpBackend(t, {
-    name: 'github',
-    issuer: server.issuer,
-    jwksUri: server.jwksUri,
-    resource: 'backend',
-  });
-  const { problems, finding } = await runCall(t, { server, upstream: backend.url });
+  const { issuer, jwksUri } = server;
+  const backend = await startMcpBackend(t, { name: 'github', issuer, jwksUri, resource: 'backend' });
+  const { problems, finding } = await runCall(t, server, backend.url);
   assert.deepEqual(problems, []);
   assert.match(finding('call_accepted').what, /initialize returns 200; server\/discover returns 200/);
   assert.deepEqual(backend.sessionIds(), [], 'the session is ended');
@@ -84,7 +76,7 @@ test('the backend accepts the issued token: a server for MCP 2026-07-28 only', a
     await handle(request as Handled[0], response as Handled[1], await json(request));
   };
   const upstream = await startVerifyingBackend(t, server, { issuer: server.issuer, audience: 'backend' }, serve);
-  const { problems, finding } = await runCall(t, { server, upstream });
+  const { problems, finding } = await runCall(t, server, upstream);
   assert.deepEqual(problems, []);
   assert.match(finding('call_accepted').what, /initialize returns 400; server\/discover returns 200/);
 });
@@ -93,13 +85,17 @@ const REFUSALS: [what: string, options: JWTVerifyOptions, code: string, says: Re
   ['audience', { audience: 'docs' }, 'backend_refuses_audience', /unexpected 'aud' claim value/],
   ['issuer', { issuer: 'https://other.example.com' }, 'backend_refuses_issuer', /unexpected 'iss' claim value/],
   ['algorithm', { algorithms: ['RS256'] }, 'backend_refuses_algorithm', /'alg' \(Algorithm\)/],
+  ['key, which is of another server', {}, 'backend_refuses_key', /signature verification failed/],
   ['token, for another reason', { subject: 'bob' }, 'backend_refuses_token', /unexpected 'sub' claim value/],
 ];
 for (const [what, options, code, says] of REFUSALS) {
   test(`reports ${code} if the backend refuses the ${what}`, async (t) => {
     const server = await startServer(t);
-    const upstream = await startVerifyingBackend(t, server, options, accepted);
-    const { problems, finding } = await runCall(t, { server, upstream });
+    const other = await startServer(t);
+    await other.rotateKey();
+    const { jwksUri } = code === 'backend_refuses_key' ? other : server;
+    const upstream = await startVerifyingBackend(t, { jwksUri }, options, accepted);
+    const { problems, finding } = await runCall(t, server, upstream);
     assert.deepEqual(problems, [`error ${code}`]);
     assert.match(finding(code).what, /initialize returns 401, WWW-Authenticate: Bearer error="invalid_token"/);
     assert.match(finding(code).what, says);
@@ -110,31 +106,20 @@ for (const [what, options, code, says] of REFUSALS) {
 test('keeps the name and e-mail address of the user out of its output', async (t) => {
   const claims = { name: 'Alice Example', email: 'alice@example.com', preferred_username: 'alice-ex' };
   const server = await startServer(t, { kind: 'issue', claims });
-  const said = `Alice Example (alice-ex, alice@example.com) may not use this`;
-  const upstream = await startFakeUpstream(
-    t,
-    respond(403, JSON.stringify({ error: said }), { 'www-authenticate': `Bearer error_description="${said}"` }),
-  );
-  const { findings } = await runCall(t, { server, upstream: upstream.url });
+  const said = 'Alice Example (alice-ex, alice@example.com) may not use this';
+  const challenge = { 'www-authenticate': `Bearer error_description="${said}"` };
+  const upstream = await startFakeUpstream(t, respond(403, JSON.stringify({ error: said }), challenge));
+  const { findings } = await runCall(t, server, upstream.url);
   const text = JSON.stringify(findings);
   assert.match(text, /may not use this/);
   for (const value of Object.values(claims)) assert.ok(!text.includes(value), value);
-});
-
-test('reports backend_refuses_key if the backend has the keys of another server', async (t) => {
-  const [server, other] = [await startServer(t), await startServer(t)];
-  await other.rotateKey();
-  const upstream = await startVerifyingBackend(t, { jwksUri: other.jwksUri }, { issuer: server.issuer }, accepted);
-  const { problems, finding } = await runCall(t, { server, upstream });
-  assert.deepEqual(problems, ['error backend_refuses_key']);
-  assert.match(finding('backend_refuses_key').what, /signature verification failed/);
 });
 
 test('reports backend_refuses_scope for a 403 that asks for scopes', async (t) => {
   const server = await startServer(t);
   const challenge = { 'www-authenticate': 'Bearer error="insufficient_scope", scope="tools:write"' };
   const backend = await startFakeUpstream(t, respond(403, '', challenge));
-  const { problems, finding } = await runCall(t, { server, upstream: backend.url });
+  const { problems, finding } = await runCall(t, server, backend.url);
   assert.deepEqual(problems, ['error backend_refuses_scope']);
   assert.match(finding('backend_refuses_scope').what, /scope="tools:write"/);
 });
@@ -146,7 +131,7 @@ test('redacts the issued token in the words of the backend', async (t) => {
     const challenge = `Bearer error_description="bad audience in ${sent.replace('Bearer ', '')}"`;
     sendResponse(response, 401, `you sent ${sent}`, { 'www-authenticate': challenge });
   });
-  const { problems, finding } = await runCall(t, { server, upstream: backend.url });
+  const { problems, finding } = await runCall(t, server, backend.url);
   assert.deepEqual(problems, ['error backend_refuses_audience']);
   assert.match(finding('backend_refuses_audience').what, /bad audience in \[redacted\]".*body: you sent \[redacted\]/);
 });
@@ -157,13 +142,13 @@ test('reports call_failed for a backend that is broken or closes the connection'
     if (request.authorization.length > 0) response.destroy();
     else sendResponse(response, 200, '');
   });
-  const closed = await runCall(t, { server, upstream: backend.url });
+  const closed = await runCall(t, server, backend.url);
   assert.deepEqual(closed.problems, ['error call_failed']);
   assert.match(closed.finding('call_failed').fix ?? '', /backend's log/);
-  const unreachable = await runCall(t, { server, upstream: 'http://127.0.0.1:1/mcp' });
+  const unreachable = await runCall(t, server, 'http://127.0.0.1:1/mcp');
   assert.match(unreachable.finding('call_failed').fix ?? '', /host and port of routes\.github\.upstream/);
   backend.handler = (request, response) => sendResponse(response, request.authorization.length > 0 ? 500 : 200, '');
-  const { problems, finding } = await runCall(t, { server, upstream: backend.url });
+  const { problems, finding } = await runCall(t, server, backend.url);
   assert.deepEqual(problems, ['error call_failed']);
   assert.match(finding('call_failed').what, /initialize returns 500; server\/discover returns 500/);
 });
@@ -172,7 +157,7 @@ test('reports call_failed for a backend that returns a web page, whatever its st
   const server = await startServer(t);
   const page = respond(200, '<!doctype html><title>Welcome</title>', { 'content-type': 'text/html; charset=utf-8' });
   const backend = await startFakeUpstream(t, page);
-  const { problems, finding } = await runCall(t, { server, upstream: backend.url });
+  const { problems, finding } = await runCall(t, server, backend.url);
   assert.deepEqual(problems, ['warning backend_not_mcp', 'error call_failed']);
   assert.match(
     finding('call_failed').what,
@@ -182,21 +167,18 @@ test('reports call_failed for a backend that returns a web page, whatever its st
 
 test('sends a proof with a bound token, and repeats the call with the nonce that the backend requires', async (t) => {
   const server = await startServer(t, { kind: 'issue', fields: { token_type: 'DPoP' } });
-  const proofs: Record<string, unknown>[] = [];
+  const proofs: JWTPayload[] = [];
   const backend = await startHttpServer((request, response) => {
     const proof = request.headers.dpop;
     if (typeof proof !== 'string') return sendResponse(response, 200, '');
-    const claims = JSON.parse(Buffer.from(proof.split('.')[1] ?? '', 'base64url').toString()) as Record<
-      string,
-      unknown
-    >;
+    const claims = decodeJwt(proof);
     proofs.push(claims);
     if (claims.nonce === 'n-1') return accepted(request, response);
     const challenge = { 'www-authenticate': 'DPoP error="use_dpop_nonce"', 'dpop-nonce': 'n-1' };
     return sendResponse(response, 401, '', challenge);
   });
   t.after(backend.close);
-  const { problems } = await runCall(t, { server, upstream: `${backend.url}/mcp`, keys: { dpop: true } });
+  const { problems } = await runCall(t, server, `${backend.url}/mcp`, { dpop: true });
   assert.deepEqual(problems, []);
   assert.deepEqual(
     proofs.map(({ htm, htu, nonce }) => [htm, htu, nonce]),

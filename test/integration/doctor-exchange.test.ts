@@ -120,12 +120,8 @@ test('goes on with a server whose clock is wrong by the Date header', async (t) 
   const server = await startServer(t);
   const { issuer, tokenEndpoint } = server;
   const headers = { date: new Date(Date.now() - 60_000).toUTCString() };
-  server.metadataBehaviour = {
-    kind: 'response',
-    status: 200,
-    body: { issuer, token_endpoint: tokenEndpoint },
-    headers,
-  };
+  const body = { issuer, token_endpoint: tokenEndpoint };
+  server.metadataBehaviour = { kind: 'response', status: 200, body, headers };
   const { problems, finding } = await runOnRoute(t, server);
   assert.deepEqual(problems, ['error clock_skew']);
   assert.match(finding('clock_skew').what, /(59|60) s behind/);
@@ -166,57 +162,37 @@ test("checks the token of handshakes and lists without a caller as well, with an
   ]);
 });
 
-test('checks both servers of a chain and reports the failed exchange', async (t) => {
-  const idp = await startServer(t);
-  const second = await startServer(t, { kind: 'response', status: 400, body: { error: 'invalid_scope' } });
-  idp.behaviour = strict({
-    kind: 'issue',
-    audience: second.issuer,
-    fields: { token_type: 'N_A', issued_token_type: 'urn:ietf:params:oauth:token-type:id-jag' },
-  });
-  const written = {
-    authorization_servers: {
-      idp: publicServer(idp.issuer),
-      second: publicServer(second.issuer, { grant: 'jwt_bearer' }),
-    },
-    routes: [
-      route('github', {
-        authorization_server: 'second',
-        scope: 'repo:admin',
-        subject_token: { type: 'id_token' },
-        chain: { authorization_server: 'idp', assertion: 'id_jag' },
-      }),
-    ],
-  };
-  const { findings, problems } = await runDoctor(t, written, { token: await idp.mint() });
-  assert.deepEqual(problems, ['error scope_refused']);
-  assert.deepEqual(
-    findings.filter(({ code }) => code === 'client_accepted').map(({ about }) => about.name),
-    ['idp', 'second'],
-  );
-});
+const ID_JAG = 'urn:ietf:params:oauth:token-type:id-jag';
 
-test("does not blame the caller's token for an assertion that the second server refuses", async (t) => {
-  const idp = await startServer(t);
-  const second = await startServer(t, { kind: 'response', status: 400, body: { error: 'invalid_grant' } });
-  idp.behaviour = strict({ kind: 'issue', audience: second.issuer, fields: { issued_token_type: undefined } });
-  const written = {
-    authorization_servers: {
-      idp: publicServer(idp.issuer),
-      second: publicServer(second.issuer, { grant: 'jwt_bearer' }),
-    },
-    routes: [
-      route('github', {
-        authorization_server: 'second',
-        audience: undefined,
-        chain: { authorization_server: 'idp', assertion: 'jwt' },
-      }),
-    ],
-  };
-  const { problems, finding } = await runDoctor(t, written, { token: await idp.mint() });
-  assert.deepEqual(problems, ['error assertion_refused']);
-  assert.match(finding('assertion_refused').fix ?? '', /let "second" trust the first server/);
-});
+const CHAINS: readonly [what: string, assertion: string, error: string, finding: string, fix: RegExp][] = [
+  ['the scope', 'id_jag', 'invalid_scope', 'scope_refused', /scope/],
+  ["the assertion, which is not the caller's token", 'jwt', 'invalid_grant', 'assertion_refused', /let "second" trust/],
+];
+for (const [what, assertion, error, code, fix] of CHAINS) {
+  test(`checks both servers of a chain, and reports ${code} if the second refuses ${what}`, async (t) => {
+    const idp = await startServer(t);
+    const second = await startServer(t, { kind: 'response', status: 400, body: { error } });
+    const fields = assertion === 'jwt' ? {} : { token_type: 'N_A', issued_token_type: ID_JAG };
+    idp.behaviour = strict({ kind: 'issue', audience: second.issuer, fields });
+    const keys = {
+      authorization_server: 'second',
+      chain: { authorization_server: 'idp', assertion },
+      ...(assertion === 'jwt' ? { audience: undefined } : { scope: 'repo:admin', subject_token: { type: 'id_token' } }),
+    };
+    const written = {
+      authorization_servers: {
+        idp: publicServer(idp.issuer),
+        second: publicServer(second.issuer, { grant: 'jwt_bearer' }),
+      },
+      routes: [route('github', keys)],
+    };
+    const { findings, problems, finding } = await runDoctor(t, written, { token: await idp.mint() });
+    assert.deepEqual(problems, [`error ${code}`]);
+    assert.match(finding(code).fix ?? '', fix);
+    const accepted = findings.filter((found) => found.code === 'client_accepted').map(({ about }) => about.name);
+    assert.deepEqual(accepted, ['idp', 'second']);
+  });
+}
 
 test('checks the metadata of a server that no route uses', async (t) => {
   const server = await startServer(t);
@@ -272,8 +248,7 @@ test('reports each route of a failing server', async (t) => {
   const server = await startServer(t, { kind: 'response', status: 503 });
   const token = await server.mint();
   const routes = ['a', 'b', 'c', 'd', 'e'].map((name) => route(name, { audience: name }));
-  const written = { authorization_servers: { main: publicServer(server.issuer) }, routes };
-  const { problems } = await runDoctor(t, written, { token });
+  const { problems } = await runDoctor(t, withMain(server, ...routes), { token });
   assert.deepEqual(problems.slice(0, 3), Array(3).fill('error server_unavailable'));
   assert.equal(problems.length, 5, 'one finding for each route');
 });

@@ -74,9 +74,8 @@ export function route(name: string, more: Record<string, unknown> = {}): Record<
   return { name, match: { path: `/${name}` }, upstream: `${BACKEND}/mcp`, audience: 'backend', ...more };
 }
 
-export async function startEcho(t: TestContext, tls?: Certificate & { clientCa?: string }): Promise<FakeUpstream> {
-  const upstream = await startFakeUpstream(t, echo, tls === undefined ? {} : { tls });
-  return upstream;
+export function startEcho(t: TestContext, tls?: Certificate & { clientCa?: string }): Promise<FakeUpstream> {
+  return startFakeUpstream(t, echo, tls === undefined ? {} : { tls });
 }
 
 /** The findings on a backend of a route that exchanges tokens, as `severity code`. */
@@ -85,10 +84,8 @@ export async function runOnProtected(t: TestContext, handler: UpstreamHandler, k
   server.behaviour = { kind: 'response', status: 400, body: { error: 'invalid_grant' } };
   const upstream = await startEcho(t);
   upstream.handler = handler;
-  const { findings, finding } = await runDoctor(
-    t,
-    withMain(server, route('github', { upstream: `${upstream.url}/mcp`, ...keys })),
-  );
+  const github = route('github', { upstream: `${upstream.url}/mcp`, ...keys });
+  const { findings, finding } = await runDoctor(t, withMain(server, github));
   const found = findings
     .filter(({ about }) => about.kind === 'route')
     .map(({ severity, code }) => `${severity} ${code}`);
@@ -103,10 +100,7 @@ export function strict(behaviour: Behaviour): FakeAuthorizationServer['behaviour
       : behaviour;
 }
 
-export async function startServer(
-  t: TestContext,
-  behaviour: Behaviour = { kind: 'issue' },
-): Promise<FakeAuthorizationServer> {
+export async function startServer(t: TestContext, behaviour: Behaviour = { kind: 'issue' }) {
   const server = await startFakeAuthorizationServer(t);
   server.behaviour = strict(behaviour);
   return server;
