@@ -23,8 +23,6 @@ export interface Variable {
 }
 
 export interface Dashboard {
-  readonly uid: string;
-  readonly schemaVersion: number;
   readonly panels: readonly Panel[];
   readonly templating: { readonly list: readonly Variable[] };
   readonly annotations: { readonly list: readonly { readonly expr?: string }[] };
