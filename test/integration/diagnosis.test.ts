@@ -21,6 +21,10 @@ interface StatusJson {
 const statusOf = async ({ app }: Gateway): Promise<StatusJson> =>
   (await (await fetch(`${app.admin}/status.json`)).json()) as StatusJson;
 
+/** Calls the route. @param authorization that of another caller */
+const send = (gateway: Gateway, authorization = gateway.authorization) =>
+  call(`${gateway.app.url}/github`, { headers: { authorization } });
+
 /** Reads the diagnosis from the log lines of a failed request and from /status.json, which must agree. */
 async function told(gateway: Gateway, lines: readonly string[] = ['exchange', 'request']): Promise<Told> {
   const { app } = gateway;
@@ -43,45 +47,40 @@ const refusal = (error: string, error_description: string, status = 400): Behavi
   body: { error, error_description },
 });
 
-const REFUSALS: [when: string, behaviour: Behaviour, finding: string, cause: RegExp, fix: RegExp][] = [
+const REFUSALS: [when: string, behaviour: Behaviour, finding: string, says: RegExp][] = [
   [
     'a missing audience mapper at Keycloak',
     refusal('invalid_request', 'Requested audience not available: github-mcp'),
     'audience_mapper_missing',
-    /Keycloak only selects .* no mapper adds "github-mcp"/,
-    /give client "cambist" an audience mapper/,
+    /Keycloak only selects .* no mapper adds "github-mcp".*give client "cambist" an audience mapper/,
   ],
   [
     'a refused client',
     refusal('invalid_client', 'Invalid client', 401),
     'client_refused',
-    /client "cambist" \(none\) is refused/,
-    /authorization_servers\.local\.client_auth\.method/,
+    /client "cambist" \(none\) is refused.*authorization_servers\.local\.client_auth\.method/,
   ],
   [
     'an issued token for another backend',
     { kind: 'issue', audience: 'https://other.example.com' },
     'audience_wrong',
-    /its "aud" is "https:\/\/other\.example\.com", which does not include/,
-    /audience mapper/,
+    /its "aud" is "https:\/\/other\.example\.com", which does not include.*audience mapper/,
   ],
   [
     'a server without a token endpoint',
     { kind: 'response', status: 404, body: '<html>' },
     'server_unavailable',
-    /the token endpoint returned 404, without an OAuth error/,
-    /token_endpoint/,
+    /the token endpoint returned 404, without an OAuth error.*token_endpoint/,
   ],
 ];
-for (const [when, behaviour, finding, cause, fix] of REFUSALS) {
+for (const [when, behaviour, finding, says] of REFUSALS) {
   test(`tells the cause and fix in the log and in /status.json: ${when}`, async (t) => {
     const gateway = await startGateway(t, { route: { audience: 'github-mcp' } });
     gateway.authorizationServer.behaviour = behaviour;
-    await call(`${gateway.app.url}/github`, { headers: { authorization: gateway.authorization } });
-    const { finding: code, cause: why, fix: how } = await told(gateway);
+    await send(gateway);
+    const { finding: code, cause, fix } = await told(gateway);
     assert.equal(code, finding);
-    assert.match(why ?? '', cause);
-    assert.match(how ?? '', fix);
+    assert.match(`${cause} ${fix}`, says);
   });
 }
 
@@ -93,7 +92,7 @@ test('tells that nothing listens at the address of the authorization server', as
     ...gateway.config,
     authorization_servers: { local: { ...local, token_endpoint: `http://127.0.0.1:${port}/token` } },
   });
-  await call(`${gateway.app.url}/github`, { headers: { authorization: gateway.authorization } });
+  await send(gateway);
   const { finding, cause } = await told(gateway);
   assert.equal(finding, 'connection_refused');
   assert.match(cause ?? '', new RegExp(`nothing listens at 127.0.0.1:${port}`));
@@ -114,17 +113,17 @@ test('tells why the metadata is unusable, before the first request too', async (
     missing?.fix ?? '',
     /set authorization_servers\.local\.issuer to "https:\/\/idp\.example\.com\/realms\/a"/,
   );
-  await call(`${app.url}/github`, { headers: { authorization: gateway.authorization } });
+  await send(gateway);
   assert.equal((await told(gateway)).finding, 'issuer_mismatch');
 });
 
 test('says that a caller is refused where the same exchange works for another', async (t) => {
   const gateway = await startGateway(t);
   const { authorizationServer, app } = gateway;
-  await call(`${app.url}/github`, { headers: { authorization: gateway.authorization } });
+  await send(gateway);
   const bob = await authorizationServer.mint({ subject: 'bob', audience: 'account' });
   authorizationServer.behaviour = refusal('access_denied', 'user is not in group "dev"', 403);
-  await call(`${app.url}/github`, { headers: { authorization: `Bearer ${bob}` } });
+  await send(gateway, `Bearer ${bob}`);
   await eventually('both requests are logged', () => app.logs.filter(({ msg }) => msg === 'request').length === 2);
   const [failure] = (await statusOf(gateway)).failures;
   assert.equal(failure?.finding, 'caller_refused');
@@ -134,9 +133,7 @@ test('says that a caller is refused where the same exchange works for another', 
 test('tells the cause of a remembered refusal as well', async (t) => {
   const gateway = await startGateway(t);
   gateway.authorizationServer.behaviour = refusal('invalid_target', 'unknown');
-  const headers = { authorization: gateway.authorization };
-  await call(`${gateway.app.url}/github`, { headers });
-  await call(`${gateway.app.url}/github`, { headers });
+  for (const _ of [1, 2]) await send(gateway);
   const requests = () => gateway.app.logs.filter(({ msg }) => msg === 'request');
   await eventually('both requests are logged', () => requests().length === 2);
   assert.deepEqual(
@@ -155,7 +152,7 @@ test('shows the names in a token, and neither tokens within them nor names witho
   const names = Array.from({ length: 500 }, (_, index) => `name-${index}`);
   const subject = await authorizationServer.mint({ audience: ['account', hidden, ...names] });
   authorizationServer.behaviour = refusal('access_denied', 'Client is not within the token audience', 403);
-  await call(`${app.url}/github`, { headers: { authorization: `Bearer ${subject}` } });
+  await send(gateway, `Bearer ${subject}`);
   const { finding, cause = '' } = await told(gateway);
   assert.equal(finding, 'subject_audience_lacks_client');
   assert.match(cause, /it is for "account", "\[redacted\]", "name-0"/);
@@ -166,18 +163,13 @@ test('shows the names in a token, and neither tokens within them nor names witho
 const challenge = (text: string) => ({ 'www-authenticate': `Bearer ${text}` });
 const JSON_TYPE = { 'content-type': 'application/json; charset=utf-8' };
 
+const SPRING = 'An error occurred while attempting to decode the Jwt: JOSE header typ (type) at+jwt not allowed';
 const BACKENDS: [when: string, handler: UpstreamHandler, finding: string, says: RegExp, cause: RegExp][] = [
   [
     'Spring refuses the type of a token',
-    respond(
-      401,
-      '',
-      challenge(
-        'error="invalid_token", error_description="An error occurred while attempting to decode the Jwt: JOSE header typ (type) at+jwt not allowed", error_uri="https://tools.ietf.org/html/rfc6750#section-3.1"',
-      ),
-    ),
+    respond(401, '', challenge(`error="invalid_token", error_description="${SPRING}", error_uri="https://x.example"`)),
     'backend_refuses_type',
-    /it says invalid_token: An error occurred while attempting to decode the Jwt: JOSE header typ \(type\) at\+jwt not allowed/,
+    /it says invalid_token: An error occurred .*: JOSE header typ \(type\) at\+jwt not allowed/,
     /alg "ES256", kid "fake"/,
   ],
   [
@@ -192,7 +184,7 @@ const BACKENDS: [when: string, handler: UpstreamHandler, finding: string, says: 
 for (const [when, handler, finding, says, cause] of BACKENDS) {
   test(`tells why a backend refuses an issued token: ${when}`, async (t) => {
     const gateway = await startGateway(t, { handler });
-    const response = await call(`${gateway.app.url}/github`, { headers: { authorization: gateway.authorization } });
+    const response = await send(gateway);
     assertProblem(response, 'ERR_UPSTREAM_REFUSED_TOKEN');
     const { finding: code, cause: why } = await told(gateway, ['request']);
     assert.equal(code, finding);
@@ -206,15 +198,12 @@ for (const [when, handler, finding, says, cause] of BACKENDS) {
 test('keeps the token that a backend repeats out of the log', async (t) => {
   const gateway = await startGateway(t, {
     handler: (received, response) => {
-      const token = received.authorization ?? '';
-      return respond(
-        401,
-        '',
-        challenge(`error="${token.slice(7, 30)}", error_description="bad ${token}"`),
-      )(received, response);
+      const [token = ''] = received.authorization;
+      const says = challenge(`error="${token.slice(7, 30)}", error_description="bad ${token}"`);
+      return respond(401, '', says)(received, response);
     },
   });
-  await call(`${gateway.app.url}/github`, { headers: { authorization: gateway.authorization } });
+  await send(gateway);
   await told(gateway, ['request']);
   for (const { issued = '' } of gateway.authorizationServer.requests) {
     assert.ok(!gateway.app.logText().includes(issued.slice(0, 23)));
@@ -228,13 +217,13 @@ test('does not wait for the end of a refusal', async (t) => {
       response.write('{');
     },
   });
-  const response = await call(`${gateway.app.url}/github`, { headers: { authorization: gateway.authorization } });
+  const response = await send(gateway);
   assertProblem(response, 'ERR_UPSTREAM_REFUSED_TOKEN');
 });
 
 test('tells that nothing listens at the upstream', async (t) => {
   const gateway = await startGateway(t, { route: { upstream: `http://127.0.0.1:${await freePort()}/mcp` } });
-  await call(`${gateway.app.url}/github`, { headers: { authorization: gateway.authorization } });
+  await send(gateway);
   const { finding, fix } = await told(gateway, ['request']);
   assert.equal(finding, 'connection_refused');
   assert.match(fix ?? '', /routes\.github\.upstream/);
@@ -245,7 +234,7 @@ test('tells which claim of a subject token the rules of the route refuse', async
   const verify = { issuer: authorizationServer.issuer, audience: 'agents' };
   const gateway = await startGateway(t, { route: { subject_token: { verify } } });
   const token = await authorizationServer.mint({ audience: ['account', 'my-agent'] });
-  await call(`${gateway.app.url}/github`, { headers: { authorization: `Bearer ${token}` } });
+  await send(gateway, `Bearer ${token}`);
   const { finding, cause, fix } = await told(gateway, ['request']);
   assert.equal(finding, 'verify_audience_differs');
   assert.match(cause ?? '', /is "account", "my-agent", but subject_token\.verify requires "agents"/);

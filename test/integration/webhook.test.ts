@@ -90,7 +90,7 @@ async function startWebhook(t: TestContext) {
     },
     metric: async (name: string, labels?: Record<string, string>) =>
       sumSamples(await metrics.exposition.write(), name, labels),
-    call: (body: string, more: { contentType?: string; method?: string; ca?: string } = {}) =>
+    call: (body: string, more: { contentType?: string; method?: string } = {}) =>
       callWebhook({ url, ca: authority.cert, body, ...more }),
   };
 }
@@ -123,20 +123,11 @@ test('logs a line for each review, without the content of the pod', async (t) =>
   const containers = [{ name: 'agent', image: 'a', env: [{ name: 'KEY', value: secret }] }];
   await webhook.call(podReview({ ...OPTED_IN, spec: { containers } }));
   const last = () => JSON.parse(webhook.lines.at(-1) ?? '');
-  const line = last();
-  assert.deepEqual(
-    [line.msg, line.result, line.namespace, line.pod],
-    ['admission review', 'injected', 'agents', 'agent-'],
-  );
-  assert.equal(line.level, 'info');
+  const { level, msg, result, namespace, pod } = last();
+  assert.deepEqual([level, msg, result, namespace, pod], ['info', 'admission review', 'injected', 'agents', 'agent-']);
   await webhook.call(podReview({ ...OPTED_IN, spec: { containers, hostNetwork: true } }));
   assert.deepEqual([last().level, last().result], ['warn', 'refused']);
   assert.ok(!webhook.lines.join('').includes(secret));
-});
-
-test('refuses connections of a client that does not trust the authority', async (t) => {
-  const webhook = await startWebhook(t);
-  await assert.rejects(webhook.call('{}', { ca: createCertificateAuthority('other').cert }), /certificate|self-signed/);
 });
 
 test('returns 400, 404 or 415 for an invalid request', async (t) => {
@@ -173,15 +164,8 @@ test('closes connections that stop halfway, and serves others meanwhile, and one
   const webhook = await startWebhook(t);
   const silent = await webhook.send('');
   const half = 'POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{';
-  const { port } = webhook;
-  const tls = { host: '127.0.0.1', port, ca: authority.cert, servername: 'localhost' };
-  const closed = [
-    ...['POST', half].map((start) => {
-      const socket: TLSSocket = connect(tls, () => socket.write(start));
-      return socket;
-    }),
-    connectPlainly({ host: '127.0.0.1', port }),
-  ].map((socket) => once(socket.resume(), 'close'));
+  const stopped = [await webhook.send('POST'), await webhook.send(half), ...webhook.silentTo(webhook.port, 1)];
+  const closed = stopped.map((socket) => once(socket, 'close'));
   assert.equal((await webhook.call(podReview(OPTED_IN))).status, 200);
   await soon('slow connections close', Promise.all(closed));
   const response = once(silent, 'data');

@@ -83,6 +83,16 @@ test('proves what a good data plane does', async (t) => {
 
 const asOf = (index: number) => `issued-to-${CALLERS[index]?.slice(0, 10)}`;
 
+/** A data plane that decides as a good one, except for some requests. */
+const except = (
+  isMistaken: (request: IncomingMessage, token: string | undefined) => unknown,
+  decision: string | number | undefined,
+): Plane => ({
+  decide: (request, token) => (isMistaken(request, token) ? decision : decide(request, token)),
+});
+const isPreflight = ({ headers }: IncomingMessage) => headers.origin !== undefined;
+const asksForDocs = ({ headers }: IncomingMessage) => headers['x-route'] === 'docs';
+
 const MISTAKES: Record<string, [plane: Plane, found: RegExp, more?: Parameters<typeof run>[2]]> = {
   'a token in the query': [
     { change: (to) => Object.assign(to, { path: `${to.path}&was=${CALLERS[0]}` }) },
@@ -102,73 +112,45 @@ const MISTAKES: Record<string, [plane: Plane, found: RegExp, more?: Parameters<t
     /^issued_token_missing: .*: a request of caller 1; a request of caller 2/,
   ],
   'one token for all callers': [
-    {
-      decide: (request, token) =>
-        typeof decide(request, token) === 'number' ? decide(request, token) : 'issued-to-all',
-    },
+    except((request, token) => typeof decide(request, token) !== 'number', 'issued-to-all'),
     /^issued_token_shared: .*: a request of caller 2 has the token of caller 1$/,
   ],
   'tokens of each other in pipelined requests': [
-    {
-      decide: (request, token) =>
-        token === CALLERS[1] && request.headers.connection === undefined ? asOf(0) : decide(request, token),
-    },
+    except(({ headers }, token) => token === CALLERS[1] && headers.connection === undefined, asOf(0)),
     /^issued_token_shared: /,
   ],
   'two tokens': [
-    { decide: (request, token) => (token?.includes(CALLERS[0] ?? '') ? asOf(0) : decide(request, token)) },
+    except((_, token) => token?.includes(CALLERS[0] ?? ''), asOf(0)),
     /^duplicate_token_passed: .*: a token twice; two tokens; two tokens in one line$/,
   ],
   'a method without a check': [
-    { decide: (request, token) => (request.method === 'PUT' ? undefined : decide(request, token)) },
+    except(({ method }) => method === 'PUT', undefined),
     /^undecided_request_passed: .*: PUT without a token$/,
   ],
   'a path in upper case without a check': [
-    { decide: (request, token) => (request.url?.startsWith('/GITHUB') ? asOf(0) : decide(request, token)) },
+    except(({ url }) => url?.startsWith('/GITHUB'), asOf(0)),
     /undecided_request_passed: .*: GET \/GITHUB without a token$/m,
   ],
   'a mark that is dropped': [
-    {
-      decide: (request, token) => (request.method === 'POST' ? undefined : decide(request, token)),
-      change: (to) => {
-        to.path = '/mcp';
-      },
-    },
+    { ...except(({ method }) => method === 'POST', undefined), change: (to) => Object.assign(to, { path: '/mcp' }) },
     /^undecided_request_passed: .*: POST without a token$/,
   ],
   'a preflight with a token': [
-    { decide: (request, token) => (request.headers.origin === undefined ? decide(request, token) : asOf(0)) },
+    except(isPreflight, asOf(0)),
     /^issued_token_shared: .*: a preflight has the token of caller 1$/,
     { decisions: { preflights: 'allow' } },
   ],
-  'a preflight where it is refused': [
-    { decide: (request, token) => (request.headers.origin === undefined ? decide(request, token) : undefined) },
-    /^undecided_request_passed: .*: a preflight$/,
-  ],
+  'a preflight where it is refused': [except(isPreflight, undefined), /^undecided_request_passed: .*: a preflight$/],
   'a content cache': [
-    {
-      decide: (request, token) =>
-        token === undefined && request.url?.startsWith('/github?') ? 200 : decide(request, token),
-    },
+    except(({ url }, token) => token === undefined && url?.startsWith('/github?'), 200),
     /^undecided_request_passed: .*: a request without a token: 200, from a cache or another backend/,
   ],
   'a route by a header': [
-    {
-      decide: (request, token) =>
-        token === CALLERS[0] && request.headers['x-original-uri'] === '/docs'
-          ? 'issued-for-docs'
-          : decide(request, token),
-    },
+    except(({ headers }, token) => token === CALLERS[0] && headers['x-original-uri'] === '/docs', 'issued-for-docs'),
     /^client_chose_route: .*: x-original-uri: \/docs$/,
   ],
-  'a refusal by a header': [
-    { decide: (request, token) => (request.headers['x-route'] === 'docs' ? 403 : decide(request, token)) },
-    /^client_chose_route: .*: x-route: docs: 403$/,
-  ],
-  'a limit of the data plane': [
-    { decide: (request, token) => (request.headers['x-route'] === 'docs' ? 429 : decide(request, token)) },
-    /^echo_not_reached: .*: x-route: docs: 429$/,
-  ],
+  'a refusal by a header': [except(asksForDocs, 403), /^client_chose_route: .*: x-route: docs: 403$/],
+  'a limit of the data plane': [except(asksForDocs, 429), /^echo_not_reached: .*: x-route: docs: 429$/],
   'another backend': [{ decide: () => 200 }, /^echo_not_reached: .*: a request of caller 1: 200$/],
   'a cambist that runs': [{}, /cambist_not_stopped: /, { isStopped: true }],
   'a data plane that is stopped too': [
@@ -186,10 +168,7 @@ for (const [name, [plane, found, more]] of Object.entries(MISTAKES)) {
 }
 
 test('accepts a preflight without a credential where it is allowed', async (t) => {
-  const plane: Plane = {
-    decide: (request, token) => (request.headers.origin === undefined ? decide(request, token) : undefined),
-  };
-  assert.match(await run(t, plane, { decisions: { preflights: 'allow' } }), /^through_proved/);
+  assert.match(await run(t, except(isPreflight, undefined), { decisions: { preflights: 'allow' } }), /^through_proved/);
 });
 
 test('accepts requests without a token on a route without a credential, but no token at its backend', async (t) => {
