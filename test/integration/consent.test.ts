@@ -6,10 +6,7 @@ import { type GatewayOptions, startGateway } from '../harness/gateway.ts';
 import { assertProblem, call, problemOf } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 
-interface Message {
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body: string;
-}
+type Message = ReturnType<typeof legacyCall>;
 
 /** A gateway whose authorization server wants the user's consent until `consent` is called. */
 async function startConsent(t: TestContext, { route = {}, top, ...options }: GatewayOptions = {}) {
@@ -48,6 +45,13 @@ function retryOf({ headers, body }: Message, requestState: string, action = 'acc
   return { headers, body: JSON.stringify({ ...message, id: 2, params: { ...params, inputResponses, requestState } }) };
 }
 
+const CHUNKED = { 'transfer-encoding': 'chunked' };
+const ELICITATION = {
+  mode: 'url',
+  url: CONSENT_URL,
+  message: 'Your consent is needed before mcp.github.example can be used.',
+};
+
 const forwarded = async ({ upstream }: Setup) => String(await upstream.requests.at(-1)?.body());
 
 function assertConsentProblem(response: Parameters<typeof problemOf>[0] & { status: number }): void {
@@ -69,14 +73,7 @@ test('asks a client of 2026-07-28 for the consent, and forwards its retry withou
   const { jsonrpc, id, result } = JSON.parse(asked.text);
   assert.deepEqual([jsonrpc, id, result.resultType], ['2.0', 1, 'input_required']);
   assert.deepEqual(result.inputRequests, {
-    'cambist-consent': {
-      method: 'elicitation/create',
-      params: {
-        mode: 'url',
-        url: CONSENT_URL,
-        message: 'Your consent is needed before mcp.github.example can be used.',
-      },
-    },
+    'cambist-consent': { method: 'elicitation/create', params: ELICITATION },
   });
   assert.equal(result.requestState, 'cambist-consent.1');
   assert.equal(upstream.requests.length, 0);
@@ -100,7 +97,7 @@ test('asks a client of 2026-07-28 for the consent, and forwards its retry withou
   assert.ok(sumSamples(await app.metrics(), 'cambist_failures_total', { error: 'ERR_CONSENT_REQUIRED' }) >= 1);
 });
 
-test('does not hold off a caller who has just consented', async (t) => {
+test('asks again when the user has not consented yet, and does not hold off one who has just consented', async (t) => {
   const setup = await startConsent(t);
   const { send, consent, authorizationServer } = setup;
   const message = modernCall();
@@ -108,9 +105,12 @@ test('does not hold off a caller who has just consented', async (t) => {
   // Other requests meet the remembered refusal.
   await send(message);
   assert.equal(authorizationServer.requests.length, 1);
-  consent();
-  assert.equal((await send(retryOf(message, state))).status, 200);
+  assert.equal(await stateOf(setup, retryOf(message, state)), state);
   assert.equal(authorizationServer.requests.length, 2);
+  consent();
+  assert.equal((await send(retryOf(message, state), CHUNKED)).status, 200);
+  assert.equal(authorizationServer.requests.length, 3);
+  assert.deepEqual(JSON.parse(await forwarded(setup)).params, JSON.parse(message.body).params);
 });
 
 test('a client without request state is held off for a moment only', async (t) => {
@@ -118,14 +118,6 @@ test('a client without request state is held off for a moment only', async (t) =
   assert.equal(JSON.parse((await setup.send(legacyCall())).text).error.code, -32042);
   setup.consent();
   await eventually('the consent counts', async () => (await setup.send(legacyCall())).text.includes('rawHeaders'));
-});
-
-test('asks again when the user has not consented yet', async (t) => {
-  const setup = await startConsent(t);
-  const message = modernCall();
-  const state = await stateOf(setup, message);
-  assert.equal(await stateOf(setup, retryOf(message, state)), state);
-  assert.equal(setup.authorizationServer.requests.length, 2);
 });
 
 test('responds to a client of 2025-11-25 with the error -32042', async (t) => {
@@ -140,11 +132,7 @@ test('responds to a client of 2025-11-25 with the error -32042', async (t) => {
   const [{ elicitationId, ...elicitation }, ...more] = error.data.elicitations;
   assert.deepEqual(more, []);
   assert.match(elicitationId, /^[0-9a-f-]{36}$/);
-  assert.deepEqual(elicitation, {
-    mode: 'url',
-    url: CONSENT_URL,
-    message: 'Your consent is needed before mcp.github.example can be used.',
-  });
+  assert.deepEqual(elicitation, ELICITATION);
 });
 
 test('responds with 403 and interaction_uri to every other request', async (t) => {
@@ -176,9 +164,9 @@ test('passes on no URL of a host that is not listed', async (t) => {
 });
 
 test('shows the URL to the caller that it concerns, and to no other', async (t) => {
-  const { app, authorizationServer, authorization } = await startConsent(t);
+  const { app, authorizationServer, authorization, subjectToken } = await startConsent(t);
   authorizationServer.behaviour = ({ form }) =>
-    form.get('subject_token') === authorization.slice('Bearer '.length) ? CONSENT_REFUSAL : { kind: 'issue' };
+    form.get('subject_token') === subjectToken ? CONSENT_REFUSAL : { kind: 'issue' };
   const bob = `Bearer ${await authorizationServer.mint({ subject: 'bob' })}`;
   const responses = await Promise.all(
     [authorization, bob, authorization, bob].map((token) =>
@@ -204,16 +192,6 @@ test('challenges the caller to sign in again as RFC 9470 says', async (t) => {
   assert.equal(response.headers['www-authenticate'], challenge);
 });
 
-test('accepts a retry whose body is chunked', async (t) => {
-  const setup = await startConsent(t);
-  const message = modernCall();
-  const state = await stateOf(setup, message);
-  setup.consent();
-  const { status } = await setup.send(retryOf(message, state), { 'transfer-encoding': 'chunked' });
-  assert.equal(status, 200);
-  assert.deepEqual(JSON.parse(await forwarded(setup)).params, JSON.parse(message.body).params);
-});
-
 const OF_BACKEND = { name: 'list', requestState: 'of the backend', inputResponses: { own: {} } };
 
 test("passes a retry of the backend's own on, and one whose state is not of cambist", async (t) => {
@@ -227,10 +205,10 @@ test("passes a retry of the backend's own on, and one whose state is not of camb
 
 test('gives a caller who sends the state of another nothing but its own token', async (t) => {
   const setup = await startConsent(t);
-  const { authorizationServer, authorization } = setup;
+  const { authorizationServer, subjectToken } = setup;
   const state = await stateOf(setup, modernCall());
   authorizationServer.behaviour = ({ form }) =>
-    form.get('subject_token') === authorization.slice('Bearer '.length) ? { kind: 'issue' } : CONSENT_REFUSAL;
+    form.get('subject_token') === subjectToken ? { kind: 'issue' } : CONSENT_REFUSAL;
   const mallory = `Bearer ${await authorizationServer.mint({ subject: 'mallory' })}`;
   const refused = await setup.send(retryOf(modernCall(), state), { authorization: mallory });
   assert.equal(JSON.parse(refused.text).result.resultType, 'input_required');
@@ -266,7 +244,7 @@ test('streams a body that is larger than any retry', async (t) => {
   const setup = await startConsent(t, { route: { retry_body_limit: '1KiB' } });
   setup.consent();
   const large = modernCall({ params: { name: 'list', arguments: { text: 'x'.repeat(200_000) } } });
-  for (const framing of [{}, { 'transfer-encoding': 'chunked' }]) {
+  for (const framing of [{}, CHUNKED]) {
     assert.equal((await setup.send(large, framing)).status, 200);
     assert.equal(await forwarded(setup), large.body);
   }

@@ -4,7 +4,7 @@ import { type TestContext, test } from 'node:test';
 import { calculateJwkThumbprint, decodeJwt, EmbeddedJWK, type JWTPayload, jwtVerify } from 'jose';
 import { sendResponse } from '../harness/fake-authorization-server.ts';
 import { echo, type UpstreamHandler, type UpstreamRequest } from '../harness/fake-upstream.ts';
-import { type Gateway, startGateway } from '../harness/gateway.ts';
+import { startGateway } from '../harness/gateway.ts';
 import { assertProblem, call } from '../harness/http-call.ts';
 
 const NO_PROOF = { 'www-authenticate': 'DPoP error="invalid_token"' };
@@ -57,17 +57,25 @@ async function readProof(text: string): Promise<{ payload: JWTPayload; thumbprin
 }
 
 /** An authorization server that binds tokens to the key of the proof, and an upstream that requires this key. */
-async function start(t: TestContext, guard: Guard, next?: UpstreamHandler): Promise<Gateway> {
+async function start(t: TestContext, nonce?: string, next?: UpstreamHandler) {
+  const guard: Guard = { nonce, refused: new Set() };
   const gateway = await startGateway(t, { handler: guarded(guard, next) });
-  const { app, authorizationServer, config } = gateway;
-  const { local } = config.authorization_servers;
-  app.reloadTo({ ...config, authorization_servers: { local: { ...local, dpop: true } } });
+  const { app, authorizationServer, config, authorization } = gateway;
+  /** Reloads with other keys of the server. */
+  const reload = (keys: Record<string, unknown> = {}) =>
+    app.reloadTo({
+      ...config,
+      authorization_servers: { local: { ...config.authorization_servers.local, dpop: true, ...keys } },
+    });
+  reload();
   authorizationServer.behaviour = ({ headers }) => ({
     kind: 'issue',
     fields: { token_type: 'DPoP' },
     claims: { cnf: { jkt: thumbprintOf(String(headers.dpop)) } },
   });
-  return gateway;
+  const send = (body = '{}', headers: Record<string, string> = {}, path = '') =>
+    call(`${app.url}/github${path}`, { headers: { authorization, ...headers }, body });
+  return { ...gateway, guard, reload, send };
 }
 
 /** The thumbprint (RFC 7638) of the key in the header of a proof. */
@@ -78,29 +86,24 @@ function thumbprintOf(proof: string): string {
 }
 
 const proofOf = (request: UpstreamRequest | undefined): JWTPayload => decodeJwt(String(request?.headers.dpop));
-const newGuard = (nonce?: string): Guard => ({ nonce, refused: new Set() });
 
 test('sends a bound token with a new proof for each request', async (t) => {
-  const { app, upstream, authorization, authorizationServer } = await start(t, newGuard());
-  for (const path of ['/github', '/github/x?query=1', '/github']) {
-    assert.equal((await call(`${app.url}${path}`, { headers: { authorization }, body: '{}' })).status, 200);
-  }
+  const { send, upstream, authorizationServer } = await start(t);
+  for (const path of ['', '/x?query=1', '']) assert.equal((await send('{}', {}, path)).status, 200);
   assert.equal(authorizationServer.requests.length, 1);
   assert.equal(new Set(upstream.requests.map((request) => proofOf(request).jti)).size, 3);
   assert.equal(upstream.requests[0]?.authorization.length, 1);
 });
 
 test("does not forward the caller's own proof", async (t) => {
-  const { app, upstream, authorization } = await start(t, newGuard());
-  const headers = { authorization, DPoP: 'proof-of-the-caller' };
-  assert.equal((await call(`${app.url}/github`, { headers, body: '{}' })).status, 200);
+  const { send, upstream } = await start(t);
+  assert.equal((await send('{}', { DPoP: 'proof-of-the-caller' })).status, 200);
   assert.ok(!JSON.stringify(upstream.requests[0]?.rawHeaders).includes('proof-of-the-caller'));
 });
 
 test('retries with the nonce of the upstream and the same token, and remembers the nonce', async (t) => {
-  const { app, upstream, authorization, authorizationServer } = await start(t, newGuard('one'));
-  const send = () => call(`${app.url}/github`, { headers: { authorization }, body: '{"a":1}' });
-  const response = await send();
+  const { send, upstream, authorizationServer } = await start(t, 'one');
+  const response = await send('{"a":1}');
   assert.equal(response.status, 200);
   assert.equal(JSON.parse(response.text).body, '{"a":1}');
   await send();
@@ -112,11 +115,9 @@ test('retries with the nonce of the upstream and the same token, and remembers t
 });
 
 test('uses the nonce of a response in the next request', async (t) => {
-  const guard = newGuard();
-  const { app, upstream, authorization } = await start(t, guard, (_request, response) =>
+  const { send, guard, upstream } = await start(t, undefined, (_request, response) =>
     sendResponse(response, 200, '', { 'dpop-nonce': 'next' }),
   );
-  const send = () => call(`${app.url}/github`, { headers: { authorization } });
   assert.equal((await send()).headers['dpop-nonce'], undefined, 'a nonce would make the caller send its own proof');
   guard.nonce = 'next';
   assert.equal((await send()).status, 200);
@@ -124,19 +125,18 @@ test('uses the nonce of a response in the next request', async (t) => {
 });
 
 test('stops retrying when the upstream refuses every nonce', async (t) => {
-  const { app, upstream, authorization } = await start(t, newGuard());
+  const { send, upstream } = await start(t);
   let nonces = 0;
   upstream.handler = (_request, response) => {
     nonces += 1;
     sendResponse(response, 401, '', wantsNonce(`nonce-${nonces}`));
   };
-  assertProblem(await call(`${app.url}/github`, { headers: { authorization } }), 'ERR_UPSTREAM_REFUSED_TOKEN');
+  assertProblem(await send(), 'ERR_UPSTREAM_REFUSED_TOKEN');
   assert.ok(upstream.requests.length <= 4, `${upstream.requests.length} requests`);
 });
 
 test('returns an error when a body is too large to retry, and uses the nonce in the next request', async (t) => {
-  const { app, upstream, authorization, authorizationServer } = await start(t, newGuard('one'));
-  const send = (body: string) => call(`${app.url}/github`, { headers: { authorization }, body });
+  const { send, upstream, authorizationServer } = await start(t, 'one');
   assertProblem(await send('x'.repeat(200_000)), 'ERR_UPSTREAM_REFUSED_TOKEN');
   assert.equal((await send('x'.repeat(200_000))).status, 200);
   assert.equal(upstream.requests.length, 2);
@@ -144,9 +144,7 @@ test('returns an error when a body is too large to retry, and uses the nonce in 
 });
 
 test('exchanges again when a bound token is refused, and sends a proof for the new token', async (t) => {
-  const guard = newGuard('one');
-  const { app, authorization, authorizationServer } = await start(t, guard);
-  const send = () => call(`${app.url}/github`, { headers: { authorization }, body: '{}' });
+  const { send, guard, authorizationServer } = await start(t, 'one');
   await send();
   guard.refused.add(authorizationServer.requests[0]?.issued ?? '');
   guard.nonce = 'two';
@@ -155,13 +153,11 @@ test('exchanges again when a bound token is refused, and sends a proof for the n
 });
 
 test('keeps the key over every reload', async (t) => {
-  const { app, authorization, authorizationServer, config, upstream } = await start(t, newGuard());
-  const { local } = config.authorization_servers;
-  await call(`${app.url}/github`, { headers: { authorization } });
-  app.reloadTo({ ...config, authorization_servers: { local: { ...local, dpop: true, timeout: '4s' } } });
-  await call(`${app.url}/github`, { headers: { authorization } });
-  app.reloadTo({ ...config, authorization_servers: { local: { ...local, dpop: true, extra_params: { a: 'b' } } } });
-  await call(`${app.url}/github`, { headers: { authorization } });
+  const { send, reload, authorizationServer, upstream } = await start(t);
+  for (const keys of [{}, { timeout: '4s' }, { extra_params: { a: 'b' } }]) {
+    reload(keys);
+    await send();
+  }
   const keys = [...authorizationServer.requests, ...upstream.requests].map(({ headers }) =>
     thumbprintOf(String(headers.dpop)),
   );

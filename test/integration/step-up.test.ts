@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { decodeJwt } from 'jose';
 import { eventually, soon } from '../harness/eventually.ts';
-import { sendResponse, startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
+import { type Behaviour, sendResponse, startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { respond, type UpstreamHandler } from '../harness/fake-upstream.ts';
-import { type GatewayConfig, startGateway } from '../harness/gateway.ts';
+import { startGateway } from '../harness/gateway.ts';
 import { call, connectRaw } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 
@@ -26,19 +26,25 @@ async function startStepUp(t: TestContext, keys: Record<string, unknown> = {}, h
     handler,
     route: { scope: 'repo:read', step_up: ['repo:write', 'x'], ...keys },
   });
-  const { app, authorization, authorizationServer } = gateway;
-  // Callers can get more scopes at this issuer, so challenges that ask for them pass.
-  const config = withIssuer(gateway.config, authorizationServer.issuer);
-  app.reloadTo(config);
+  const { app, authorization, authorizationServer, config } = gateway;
+  /** Reloads with other keys of the server and of the route. Callers can get more scopes at this issuer, so challenges pass. */
+  const reload = (server: Record<string, unknown>, route: Record<string, unknown> = {}) => {
+    const local = { ...config.authorization_servers.local, issuer: authorizationServer.issuer, ...server };
+    app.reloadTo({ authorization_servers: { local }, routes: [{ ...config.routes[0], ...route }] });
+  };
+  reload({});
   const send = (headers: Record<string, string | number> = {}, body: string | Buffer = 'hello') =>
     call(`${app.url}/github`, { body, headers: { authorization, ...headers } });
   const scopes = () => authorizationServer.requests.map(({ form }) => form.get('scope'));
-  return { ...gateway, config, send, scopes };
+  /** Sets the response to exchanges for the wider token. */
+  const respondToWider = (behaviour: Behaviour) => {
+    authorizationServer.behaviour = ({ form }) =>
+      form.get('scope')?.includes('repo:write') === true ? behaviour : { kind: 'issue' };
+  };
+  return { ...gateway, reload, send, scopes, respondToWider };
 }
 
-function withIssuer(config: GatewayConfig, issuer: string): GatewayConfig {
-  return { ...config, authorization_servers: { local: { ...config.authorization_servers.local, issuer } } };
-}
+const REFUSAL = { kind: 'response', status: 400, body: { error: 'invalid_scope' } } as const;
 
 test('exchanges for a token with a scope that the upstream requires and the route allows, and retries', async (t) => {
   const { send, scopes, upstream, app } = await startStepUp(t);
@@ -51,27 +57,22 @@ test('exchanges for a token with a scope that the upstream requires and the rout
   assert.deepEqual([line?.status, line?.outcome, line?.step_up], [200, 'forwarded', 'repo:write']);
 });
 
-test('caches the wider token for its session only', async (t) => {
-  const { send, scopes, upstream } = await startStepUp(t);
-  const session = { 'mcp-session-id': 's-1' };
-  await send(session);
-  upstream.requests.length = 0;
-  assert.equal((await send(session)).status, 200);
-  assert.deepEqual([upstream.requests.length, scopes().length], [1, 2]);
-  await send({ 'mcp-session-id': 's-2' });
-  assert.deepEqual(scopes().slice(2), ['repo:read', 'repo:read repo:write']);
-});
-
-test('uses the wider token for every request of a caller without session ids, and for no other caller', async (t) => {
+test('uses the wider token for its session only, or for every request of a caller without session ids', async (t) => {
   const { send, scopes, upstream, authorizationServer } = await startStepUp(t);
+  const bob = `Bearer ${await authorizationServer.mint({ subject: 'bob' })}`;
   const revision = { 'mcp-protocol-version': '2026-07-28' };
-  await send(revision);
-  upstream.requests.length = 0;
-  for (const body of ['one', 'two']) assert.equal((await send(revision, body)).status, 200);
-  assert.deepEqual([upstream.requests.length, scopes()], [2, ['repo:read', 'repo:read repo:write']]);
-  const authorization = `Bearer ${await authorizationServer.mint({ subject: 'bob' })}`;
-  await send({ ...revision, authorization });
-  assert.deepEqual(scopes().slice(2), ['repo:read', 'repo:read repo:write']);
+  for (const [same, other] of [
+    [{ 'mcp-session-id': 's-1' }, { 'mcp-session-id': 's-2' }],
+    [revision, { ...revision, authorization: bob }],
+  ] as const) {
+    authorizationServer.requests.length = 0;
+    await send(same);
+    upstream.requests.length = 0;
+    for (const body of ['one', 'two']) assert.equal((await send(same, body)).status, 200);
+    assert.deepEqual([upstream.requests.length, scopes()], [2, ['repo:read', 'repo:read repo:write']]);
+    await send(other);
+    assert.deepEqual(scopes().slice(2), ['repo:read', 'repo:read repo:write']);
+  }
 });
 
 for (const [condition, keys, challenge] of [
@@ -81,10 +82,11 @@ for (const [condition, keys, challenge] of [
   ['the token has the scope already', {}, 'Bearer error="insufficient_scope", scope="repo:read"'],
   ['the challenge names no scope', {}, 'Bearer error="insufficient_scope"'],
   ['the challenge has another error', {}, 'Bearer error="invalid_token", scope="repo:write"'],
+  ['the body is too large to retry', { retry_body_limit: '1KiB' }, CHALLENGE],
 ] as const) {
   test(`relays a 403 unchanged if ${condition}`, async (t) => {
     const { send, scopes, upstream } = await startStepUp(t, keys, requireScope('repo:write', challenge));
-    const response = await send();
+    const response = await send({}, Buffer.alloc(5000, 'x'));
     assert.deepEqual([response.status, response.text], [403, 'more, please']);
     assert.equal(response.headers['www-authenticate'], challenge);
     assert.deepEqual([upstream.requests.length, scopes()], [1, ['repo:read']]);
@@ -97,18 +99,9 @@ test('relays a 403 to the retry', async (t) => {
   assert.equal(scopes().length, 2);
 });
 
-test('relays the 403 unchanged if the body is too large to retry', async (t) => {
-  const { send, upstream, scopes } = await startStepUp(t, { retry_body_limit: '1KiB' });
-  const response = await send({}, Buffer.alloc(5000, 'x'));
-  assert.deepEqual([response.status, response.text, upstream.requests.length], [403, 'more, please', 1]);
-  assert.equal(scopes().length, 1);
-});
-
 test('relays the 403 unchanged if the wider exchange is refused, and remembers the refusal', async (t) => {
-  const { send, authorizationServer, upstream, scopes } = await startStepUp(t);
-  const refusal = { kind: 'response', status: 400, body: { error: 'invalid_scope' } } as const;
-  authorizationServer.behaviour = ({ form }) =>
-    form.get('scope')?.includes('repo:write') === true ? refusal : { kind: 'issue' };
+  const { send, respondToWider, upstream, scopes } = await startStepUp(t);
+  respondToWider(REFUSAL);
   for (let i = 0; i < 3; i += 1) {
     const response = await send();
     assert.deepEqual([response.status, response.text], [403, 'more, please']);
@@ -125,9 +118,8 @@ for (const [unusable, behaviour] of [
   ['is empty', { kind: 'issue', accessToken: '' }],
 ] as const) {
   test(`makes no exchange for each request if the wider token ${unusable}`, async (t) => {
-    const { send, authorizationServer, upstream, scopes } = await startStepUp(t);
-    authorizationServer.behaviour = ({ form }) =>
-      form.get('scope')?.includes('repo:write') === true ? behaviour : { kind: 'issue' };
+    const { send, respondToWider, upstream, scopes } = await startStepUp(t);
+    respondToWider(behaviour);
     for (let i = 0; i < 3; i += 1) {
       const response = await send({ 'mcp-session-id': `s-${i}` });
       assert.deepEqual([response.status, response.text], [403, 'more, please']);
@@ -149,94 +141,69 @@ test('retries without waiting for the end of the 403', async (t) => {
 });
 
 test('does not share the wider token with an otherwise equal route without step-up', async (t) => {
-  const { config, app, authorization, scopes } = await startStepUp(t);
+  const { config, app, authorization, send, scopes } = await startStepUp(t);
   const [github] = config.routes;
   app.reloadTo({ ...config, routes: [github, { ...github, name: 'narrow', match: { path: '/narrow' }, step_up: [] }] });
-  assert.equal((await call(`${app.url}/github`, { headers: { authorization } })).status, 200);
+  assert.equal((await send()).status, 200);
   assert.equal((await call(`${app.url}/narrow`, { headers: { authorization } })).status, 403);
   assert.deepEqual(scopes(), ['repo:read', 'repo:read repo:write', 'repo:read']);
 });
 
 test('keeps the connection usable after a 403 to a HEAD whose step-up fails', async (t) => {
-  const { app, authorization, authorizationServer } = await startStepUp(t);
-  authorizationServer.behaviour = ({ form }) =>
-    form.get('scope')?.includes('repo:write') === true
-      ? { kind: 'response', status: 400, body: { error: 'invalid_scope' } }
-      : { kind: 'issue' };
+  const { app, authorization, respondToWider } = await startStepUp(t);
+  respondToWider(REFUSAL);
   const connection = await connectRaw(app.url);
   t.after(() => connection.socket.destroy());
   const head = `HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\n\r\n`;
   connection.send(`HEAD /github ${head}`);
   await soon('the response to the HEAD', connection.until(/^HTTP\/1\.1 403 [\s\S]*\r\n\r\n/));
-  await eventually('the HEAD is logged', () =>
-    app.logs.some(({ msg, method }) => msg === 'request' && method === 'HEAD'),
-  );
+  await eventually('the HEAD is logged', () => app.logs.some(({ method }) => method === 'HEAD'));
   connection.send(`GET /github ${head}`);
   await soon('the response to the GET', connection.until('more, please'));
 });
 
-for (const [condition, serverKeys, subjectKeys] of [
-  ['the issuer of the caller is unknown', { issuer: undefined }, {}],
-  ['the caller needs other scopes', {}, { scope: 'openid cambist' }],
-  ['the caller sends an assertion', { grant: 'jwt_bearer' }, {}],
+const ANY = { resource: [], expect_audience: 'any' };
+for (const [relays, condition, serverKeys, subjectKeys, more] of [
+  [false, 'the issuer of the caller is unknown', { issuer: undefined }, {}, ANY],
+  [false, 'the caller needs other scopes', {}, { scope: 'openid cambist' }, {}],
+  [true, 'the caller is told to have them', {}, { scope: 'repo:read repo:write' }, {}],
+  [false, 'the caller sends an assertion', { grant: 'jwt_bearer' }, {}, ANY],
 ] as const) {
-  test(`relays a 403 without its challenge for scopes if ${condition}`, async (t) => {
-    const { app, config, upstream, send } = await startStepUp(t, { step_up: [], resource: [], expect_audience: 'any' });
-    const server = { ...config.authorization_servers.local, ...serverKeys };
-    app.reloadTo({
-      ...config,
-      authorization_servers: { local: server },
-      routes: [{ ...config.routes[0], subject_token: subjectKeys }],
-    });
+  test(`relays a 403 ${relays ? 'with' : 'without'} its challenge for scopes if ${condition}`, async (t) => {
+    const { reload, upstream, send } = await startStepUp(t, { step_up: [], ...more });
+    reload(serverKeys, { subject_token: subjectKeys });
     upstream.handler = respond(403, 'more, please', { 'www-authenticate': CHALLENGE });
     const response = await send();
     assert.deepEqual([response.status, response.text], [403, 'more, please']);
-    assert.equal(response.headers['www-authenticate'], undefined);
+    assert.equal(response.headers['www-authenticate'], relays ? CHALLENGE : undefined);
   });
 }
 
 test('relays a 403 without its challenge for scopes if the token of the caller is from another issuer', async (t) => {
-  const { app, upstream, send } = await startStepUp(t, { step_up: [] });
+  const { reload, upstream, send } = await startStepUp(t, { step_up: [] });
   const company = await startFakeAuthorizationServer(t);
-  upstream.handler = respond(403, '', { 'www-authenticate': CHALLENGE });
-  assert.equal((await send()).headers['www-authenticate'], CHALLENGE);
-  const authorization = `Bearer ${await company.mint()}`;
-  const response = await call(`${app.url}/github`, { body: 'hello', headers: { authorization } });
-  assert.deepEqual([response.status, response.headers['www-authenticate']], [403, undefined]);
-});
-
-test('relays a 403 without its challenge for scopes if the caller signs in elsewhere', async (t) => {
-  const { app, config, upstream } = await startStepUp(t, { step_up: [] });
-  const company = await startFakeAuthorizationServer(t);
-  const verify = { issuer: company.issuer };
-  app.reloadTo({ ...config, routes: [{ ...config.routes[0], subject_token: { verify } }] });
   upstream.handler = respond(403, '', { 'www-authenticate': `${CHALLENGE}, Basic realm="x"` });
-  const authorization = `Bearer ${await company.mint()}`;
-  const response = await call(`${app.url}/github`, { body: 'hello', headers: { authorization } });
-  assert.deepEqual([response.status, response.headers['www-authenticate']], [403, 'Basic realm="x"']);
+  const challenge = async (headers = {}) => (await send(headers)).headers['www-authenticate'];
+  const foreign = { authorization: `Bearer ${await company.mint()}` };
+  assert.deepEqual([await challenge(), await challenge(foreign)], [`${CHALLENGE}, Basic realm="x"`, 'Basic realm="x"']);
+  // The caller signs in there.
+  reload({}, { subject_token: { verify: { issuer: company.issuer } } });
+  assert.equal(await challenge(foreign), 'Basic realm="x"');
 });
 
 test('names the missing scopes in the log line, without the token', async (t) => {
   const { app, upstream, send } = await startStepUp(t, { step_up: [] });
   upstream.handler = async (request, response) => {
     await request.body();
-    const scope = `repo:write ${request.authorization[0]?.replace('Bearer ', '')} ${Array.from({ length: 50 }, (_, index) => `tool:${index}`).join(' ')}`;
+    const tools = Array.from({ length: 50 }, (_, index) => `tool:${index}`);
+    const scope = ['repo:write', request.authorization[0]?.replace('Bearer ', ''), ...tools].join(' ');
     const challenge = `Bearer error="insufficient_scope", scope="${scope}"`;
     sendResponse(response, 403, '', { 'www-authenticate': challenge });
   };
   await send({ 'x-request-id': 'wants-more' });
-  await eventually('the request is logged', () => app.logs.some(({ request_id: id }) => id === 'wants-more'));
-  const { scopes_missing: missing } =
-    app.logs.find(({ request_id: id, msg }) => id === 'wants-more' && msg === 'request') ?? {};
+  const line = () => app.logs.find(({ request_id: id, msg }) => id === 'wants-more' && msg === 'request');
+  await eventually('the request is logged', () => line() !== undefined);
+  const missing = line()?.scopes_missing;
   assert.match(String(missing), /^repo:write \[redacted\] tool:0 tool:1 /);
   assert.equal(String(missing).length, 200);
-});
-
-test('relays the challenge for scopes that the caller is told to have', async (t) => {
-  const { app, config, upstream, authorization } = await startStepUp(t, { step_up: [] });
-  const [route] = config.routes;
-  app.reloadTo({ ...config, routes: [{ ...route, subject_token: { scope: 'repo:read repo:write' } }] });
-  upstream.handler = respond(403, 'more, please', { 'www-authenticate': CHALLENGE });
-  const response = await call(`${app.url}/github`, { body: 'hello', headers: { authorization } });
-  assert.equal(response.headers['www-authenticate'], CHALLENGE);
 });
