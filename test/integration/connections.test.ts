@@ -123,7 +123,7 @@ test('keeps nothing of finished requests that were pipelined on a connection', a
 for (const length of [0, 10, 20_000]) {
   test(`sends 100 Continue before the headers of its response, behind a slow response: ${length} bytes`, async (t) => {
     let respondFirst = (): void => {};
-    const { app, authorization } = await startGateway(t, {
+    const { app, upstream, authorization } = await startGateway(t, {
       handler({ method }, response) {
         if (method === 'GET') respondFirst = () => void response.end('first');
         else response.end('x'.repeat(length));
@@ -143,6 +143,7 @@ for (const length of [0, 10, 20_000]) {
     );
     const all = await soon('both responses', connection.until(end));
     assert.equal(all.match(/100 Continue/g)?.length, 1);
+    assert.equal(upstream.requests[1]?.headers.expect, undefined);
     connection.socket.destroy();
   });
 }

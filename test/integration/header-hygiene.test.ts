@@ -4,13 +4,6 @@ import { startTestApp } from '../harness/app.ts';
 import { startRawUpstream } from '../harness/fake-upstream.ts';
 import { startGateway, startPlainGateway } from '../harness/gateway.ts';
 import { assertProblem, call, connectRaw } from '../harness/http-call.ts';
-import { words } from '../harness/words.ts';
-
-function lines(raw: readonly string[] | undefined): string[] {
-  const all: string[] = [];
-  for (let i = 0; i < (raw?.length ?? 0); i += 2) all.push(`${raw?.[i]}: ${raw?.[i + 1]}`);
-  return all;
-}
 
 test("sends one Authorization header with the issued token, and no copy of the caller's token", async (t) => {
   const { app, upstream, authorizationServer, authorization, subjectToken } = await startGateway(t);
@@ -51,50 +44,6 @@ test('sends the issued token even if the Connection header lists Authorization',
   assert.deepEqual(received?.authorization, [`Bearer ${authorizationServer.requests[0]?.issued}`]);
   assert.equal(received?.headers['x-drop'], undefined);
   assert.equal((await received?.body())?.toString(), 'hello');
-});
-
-test('keeps the order, letter case and duplicates of other headers in both directions', async (t) => {
-  const { app, upstream } = await startPlainGateway(t, {
-    handler(_received, response) {
-      response.writeHead(200, [
-        'Mcp-Session-Id',
-        's-1',
-        'Set-Cookie',
-        'a=1',
-        'Set-Cookie',
-        'b=2',
-        'X-MIXED',
-        'x',
-        'Connection',
-        'close, x-hop',
-        'X-Hop',
-        '1',
-      ]);
-      response.end();
-    },
-  });
-  const sent = words('MCP-Protocol-Version 2025-11-25 Mcp-Method tools/call X-Tag a x-tag b TraceParent 00-1');
-  const response = await call(`${app.url}/plain`, { headers: [...sent, 'Keep-Alive', 'timeout=5', 'TE', 'trailers'] });
-  const received = lines(upstream.requests[0]?.rawHeaders);
-  assert.deepEqual(
-    received.filter((line) => lines(sent).includes(line)),
-    lines(sent),
-  );
-  assert.ok(!received.some((line) => /^(te|keep-alive):/i.test(line)));
-  const returned = lines(response.rawHeaders);
-  const kept = ['Mcp-Session-Id: s-1', 'Set-Cookie: a=1', 'Set-Cookie: b=2', 'X-MIXED: x'];
-  assert.deepEqual(
-    returned.filter((line) => kept.includes(line)),
-    kept,
-  );
-  assert.equal(response.headers['x-hop'], undefined);
-});
-
-test("sends the upstream's own name as Host", async (t) => {
-  const { app, upstream } = await startPlainGateway(t);
-  await call(`${app.url}/plain`, { headers: { host: 'other.localhost', 'x-forwarded-host': 'kept' } });
-  assert.equal(upstream.requests[0]?.headers.host, new URL(upstream.url).host);
-  assert.equal(upstream.requests[0]?.headers['x-forwarded-host'], 'kept');
 });
 
 test('refuses two Authorization headers on every kind of route, and sends nothing upstream', async (t) => {
@@ -165,23 +114,15 @@ test("refuses the caller's token in the URL, also in percent-encoding, and does 
 
 test("keeps the caller's request id if it is valid, and generates one otherwise", async (t) => {
   const { app, upstream } = await startPlainGateway(t);
-  const idFor = async (headers: readonly string[]) => {
-    await call(`${app.url}/plain`, { headers });
-    return String(upstream.requests.at(-1)?.headers['x-request-id']);
-  };
-  assert.equal(await idFor(['X-Request-Id', 'trace-1:a.b_c']), 'trace-1:a.b_c');
   const generated = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-  for (const headers of [
-    [],
-    ['X-Request-Id', ''],
-    ...['a b', 'a"b', 'a\tb', '\xe4', '<x>', '{"a":1}', '"},{"x":"', 'a,b'].map((id) => ['X-Request-Id', id]),
-    ['X-Request-Id', 'x'.repeat(65)],
-    ['X-Request-Id', 'one', 'X-Request-Id', 'two'],
-    ...['callers-own-token', 'id:callers-own-token', 'callers-own-token.1'].map((id) => {
-      return ['X-Request-Id', id, 'Authorization', 'Bearer callers-own-token'];
-    }),
-  ]) {
-    assert.match(await idFor(headers), generated, JSON.stringify(headers).slice(0, 60));
+  for (const [headers, expected] of [
+    [['X-Request-Id', 'trace-1:a.b_c'], /^trace-1:a\.b_c$/],
+    [[], generated],
+    [['X-Request-Id', '"},{"x":"'], generated],
+    [['X-Request-Id', 'one', 'X-Request-Id', 'two'], generated],
+  ] as const) {
+    await call(`${app.url}/plain`, { headers });
+    assert.match(String(upstream.requests.at(-1)?.headers['x-request-id']), expected);
   }
   assert.ok(app.logs.length > 0, 'each line of the log is JSON');
 });
@@ -233,21 +174,4 @@ test('neither logs nor echoes a token that is repeated as an id, even if the req
     }
   }
   assert.ok(!app.logText().includes(token.slice(0, 20)));
-});
-
-test('drops headers that change the method or path of a request at the backend', async (t) => {
-  const { app, upstream } = await startPlainGateway(t, { route: { match: { path: '/plain', methods: ['GET'] } } });
-  const overrides = words(`
-    X-HTTP-Method-Override X-HTTP-Method X-Method-Override X-Original-Method X-Original-URL X-Original-URI X-Rewrite-URL
-    X_HTTP_Method_Override
-  `);
-  const headers = overrides.flatMap((name) => [name, '/admin']);
-  const { status } = await call(`${app.url}/plain`, { headers: [...headers, 'X-Forwarded-Prefix', '/kept'] });
-  assert.equal(status, 200);
-  const names = Object.keys(upstream.requests[0]?.headers ?? {});
-  assert.deepEqual(
-    names.filter((name) => /method|url|uri/.test(name)),
-    [],
-  );
-  assert.equal(upstream.requests[0]?.headers['x-forwarded-prefix'], '/kept');
 });

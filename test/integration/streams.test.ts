@@ -124,25 +124,6 @@ for (const [place, below, route] of [
   });
 }
 
-test('relays a stream event by event, and changes only its first event', async (t) => {
-  const stream = eventStream();
-  const { app } = await startPlainGateway(t, { handler: stream.handler });
-  const response = await open(`${app.url}/plain/sse`);
-  const chunks: string[] = [];
-  response.setEncoding('latin1');
-  response.on('data', (chunk: string) => chunks.push(chunk));
-  const received = async (data: string): Promise<void> => {
-    const before = chunks.join('').length;
-    stream.emit(data);
-    const wanted = `data: ${data}\n\n`;
-    while (chunks.join('').length < before + wanted.length)
-      await new Promise((resolve) => response.once('data', resolve));
-    assert.ok(chunks.join('').endsWith(wanted));
-  };
-  for (const data of ['/mcp/first', '/mcp/messages', '{"url":"/mcp/messages"}']) await soon(data, received(data));
-  stream.end();
-});
-
 /** The response to a request whose upstream sends this body. */
 async function bodyOf(t: TestContext, body: string, headers: Record<string, string>, method = 'GET') {
   const { app } = await startPlainGateway(t, {

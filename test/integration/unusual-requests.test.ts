@@ -58,21 +58,11 @@ test('prefers the configured host header to Host, and does not forward it', asyn
   );
 });
 
-test('returns 431 for oversized headers and 400 for invalid HTTP, and keeps serving', async (t) => {
+test('returns 431 for headers that exceed limits.max_header_size, and keeps serving', async (t) => {
   const { app, upstream } = await startPlainGateway(t, { top: { limits: { max_header_size: '4KiB' } } });
   const large = await connectRaw(app.url);
   large.send(`GET /plain HTTP/1.1\r\nHost: localhost\r\nX: ${'x'.repeat(8000)}\r\n\r\n`);
   assert.match(await soon('the response', large.closed()), /^HTTP\/1\.1 431 /);
-  for (const bytes of [
-    '\x16\x03\x01\x02\x00\x01\x00\x01\xfc',
-    'GET / HTTP/9.9\r\n\r\n',
-    'GET /\tx HTTP/1.1\r\n\r\n',
-    ...['BREW', 'get', 'PRI'].map((method) => `${method} /plain HTTP/1.1\r\nHost: x\r\n\r\n`),
-  ]) {
-    const garbage = await connectRaw(app.url);
-    garbage.send(bytes);
-    assert.match(await soon('the response', garbage.closed()), /^HTTP\/1\.1 400 /, JSON.stringify(bytes));
-  }
   assert.equal(upstream.requests.length, 0);
   assert.equal((await call(`${app.url}/plain`)).status, 200);
 });
@@ -108,16 +98,6 @@ test('forwards a request with an unknown expectation, without the expectation', 
   const unrouted = await connectRaw(app.url);
   unrouted.send('GET /nowhere HTTP/1.1\r\nHost: localhost\r\nExpect: foo\r\nConnection: close\r\n\r\n');
   assert.match(await soon('the refusal', unrouted.closed()), /^HTTP\/1\.1 403 [\s\S]*ERR_ROUTE_NOT_FOUND/);
-});
-
-test('serves requests on a unix socket', async (t) => {
-  const path = join(temporaryFolder(t), 'proxy.sock');
-  const { app, authorization } = await startGateway(t, { top: { listen: `unix:${path}` } });
-  assert.equal(app.listen, `unix:${path}`);
-  const headers = { host: 'h', authorization };
-  const response = await call('http://h/', { socketPath: path, path: '/github/x', headers, body: 'hello' });
-  assert.equal(response.status, 200);
-  assert.equal(JSON.parse(response.text).url, '/mcp/x');
 });
 
 test('closes the connection after a broken response to HTTP/1.0, and keeps running', async (t) => {

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { eventually, soon } from '../../harness/eventually.ts';
-import { sendResponse } from '../../harness/fake-authorization-server.ts';
 import { startRawUpstream } from '../../harness/fake-upstream.ts';
 import { startGateway, startPlainGateway } from '../../harness/gateway.ts';
-import { assertProblem, call, connectRaw } from '../../harness/http-call.ts';
+import { call, connectRaw } from '../../harness/http-call.ts';
 import { sumSamples } from '../../harness/metric-samples.ts';
 import { HEAD, REFUSED_FRAMINGS, SMUGGLED } from '../../harness/refused-framings.ts';
 
@@ -126,15 +125,6 @@ test('does not read the unread body of a refused request as the next request', a
   assert.equal(upstream.requests.length, 0);
 });
 
-test('refuses an issued token that contains characters outside the token syntax', async (t) => {
-  const { app, authorization, authorizationServer, upstream } = await startGateway(t);
-  for (const token of ['a\r\nX-Injected: 1', 'a b', 'a,b', 'a\n', 'ä', 'a"b', '\u0000']) {
-    authorizationServer.behaviour = { kind: 'issue', accessToken: token };
-    assertProblem(await call(`${app.url}/github`, { headers: { authorization } }), 'ERR_STS_RESPONSE_INVALID');
-  }
-  assert.equal(upstream.requests.length, 0);
-});
-
 test('passes values from the authorization server to the caller only as base64 or as a number', async (t) => {
   const { app, authorizationServer } = await startGateway(t);
   const ask = async () => {
@@ -157,55 +147,6 @@ test('passes values from the authorization server to the caller only as base64 o
   authorizationServer.behaviour = { kind: 'response', status: 503, headers: { 'retry-after': 'never "x' } };
   assert.match((await ask()).headers['retry-after'] ?? '', /^\d+$/);
   assert.ok(!app.logText().includes('\r\nX-Injected'));
-});
-
-test('rewrites a Location without adding headers or changing the host', async (t) => {
-  const { app, upstream } = await startPlainGateway(t);
-  for (const location of [
-    '/mcp/a%0d%0aX-Injected:%201',
-    '/mcp/\tx',
-    '/mcp//evil.example.com',
-    '/mcp/\\\\evil.example.com',
-    '/mcp/%5cevil',
-    '\\\\evil.example.com\\mcp',
-    'https:///mcp/x',
-  ]) {
-    upstream.handler = (_request, response) => sendResponse(response, 302, '', { location });
-    const { headers } = await call(`${app.url}/plain`);
-    assert.equal(headers['x-injected'], undefined);
-    const to = new URL(headers.location ?? '', app.url);
-    const direct = new URL(location, `${upstream.url}/mcp`).href;
-    // The location is below the route, or the absolute URL that the upstream meant.
-    assert.ok(
-      (to.origin === app.url && to.pathname.startsWith('/plain/')) || headers.location === direct,
-      `${location} → ${to} (${direct})`,
-    );
-  }
-});
-
-test('rewrites an SSE endpoint event to a single line', async (t) => {
-  const events = ['event: endpoint\ndata: /mcp/x\u2028event: message\n\n', 'event: endpoint\ndata: /mcp/a b\u0000\n\n'];
-  for (const event of events) {
-    const bytes = Buffer.from(event);
-    const head = `HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n${bytes.length.toString(16)}\r\n`;
-    const upstream = await startRawUpstream(t, `${head}${bytes.toString('latin1')}\r\n0\r\n\r\n`, 'keep');
-    const { app } = await startPlainGateway(t, { route: { upstream: `${upstream.url}/mcp` } });
-    const { text } = await call(`${app.url}/plain/sse`);
-    assert.match(text, /^event: endpoint\ndata: \/plain\/[!-~]+\n\n$/);
-  }
-});
-
-test('forwards unusual header values without splitting them', async (t) => {
-  const { app, upstream } = await startPlainGateway(t);
-  const connection = await connectRaw(app.url);
-  const values = ['a\tb', '"', ' \t x', '\xff\xfe', 'x'.repeat(8000)];
-  const lines = values.map((value, index) => `X-V${index}: ${value}\r\nMcp-Session-Id: ${value}\r\n`).join('');
-  connection.send(Buffer.from(`GET /plain HTTP/1.1\r\nHost: localhost\r\n${lines}Connection: close\r\n\r\n`, 'latin1'));
-  assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 200 /);
-  for (const [index, value] of values.entries()) {
-    assert.equal(upstream.requests[0]?.headers[`x-v${index}`], value.trim());
-  }
-  assert.equal(upstream.requests[0]?.rawHeaders.filter((name) => name === 'Mcp-Session-Id').length, values.length);
 });
 
 test('forwards thousands of headers or refuses the request, but never drops one silently', async (t) => {

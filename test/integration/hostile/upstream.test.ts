@@ -121,13 +121,13 @@ test('drops interim responses up to a number and a length', async (t) => {
   }
 });
 
-test('removes hop-by-hop headers, and headers that the Connection header lists', async (t) => {
+test('removes hop-by-hop headers, and headers that the Connection header lists, and keeps the others in order', async (t) => {
   const text = await relayed(
     t,
     `${OK}Connection: close, x-secret, content-length, Content-Type , mcp-session-id,, ,"\r\nX-Secret: 1\r\nMcp-Session-Id: s\r\nContent-Type: text/plain\r\n` +
-      'Keep-Alive: timeout=1\r\nProxy-Authenticate: Basic\r\nProxy-Connection: x\r\nUpgrade: h2c\r\nTrailer: X\r\nTE: x\r\nX-Kept: 1\r\nContent-Length: 2\r\n\r\nhi',
+      'Set-Cookie: a=1\r\nset-cookie: b=2\r\nKeep-Alive: timeout=1\r\nProxy-Authenticate: Basic\r\nProxy-Connection: x\r\nUpgrade: h2c\r\nTrailer: X\r\nTE: x\r\nX-Kept: 1\r\nContent-Length: 2\r\n\r\nhi',
   );
-  assert.match(text, /\r\nX-Kept: 1\r\nContent-Length: 2\r\n/);
+  assert.match(text, /\r\nSet-Cookie: a=1\r\nset-cookie: b=2\r\nX-Kept: 1\r\nContent-Length: 2\r\n/);
   assert.match(text, /\r\n\r\nhi$/);
   for (const name of words(`
     X-Secret Mcp-Session-Id Content-Type Keep-Alive Proxy-Authenticate Proxy-Connection Upgrade Trailer TE

@@ -39,14 +39,6 @@ test('issues a server certificate that its authority signed, for its hosts and i
   assert.equal(server.issuer, 'CN=test CA');
 });
 
-test('issues a client certificate without hosts', () => {
-  const authority = createAuthority({ commonName: 'test CA', ...LIFETIME });
-  const request = { commonName: 'a client', hosts: [], purpose: 'client', ...LIFETIME } as const;
-  const client = new X509Certificate(issueCertificate(authority, { ...request, publicKey: generateKeys().publicKey }));
-  assert.equal(client.subjectAltName, undefined);
-  assert.deepEqual(client.keyUsage, ['1.3.6.1.5.5.7.3.2']);
-});
-
 test('a certificate is valid for the lifetime that was given, to the second', () => {
   const lifetime = { notBefore: new Date('2049-12-31T23:59:59Z'), notAfter: new Date('2050-01-01T00:00:01Z') };
   const { validFrom, validTo } = new X509Certificate(createAuthority({ commonName: 'CA', ...lifetime }).cert);
