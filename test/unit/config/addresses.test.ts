@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { clientCertificateRule, readListen } from '../../../src/config/addresses.ts';
+import { words } from '../../harness/words.ts';
 import { configOf, problemsOf, routeOf, SERVER, VALID } from './sample.ts';
 
 test('reads an address as host and port, or as the path of a Unix socket', () => {
