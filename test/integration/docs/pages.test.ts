@@ -13,7 +13,6 @@ import { createMetrics } from '../../../src/observability/metrics.ts';
 import { CACHE_RESULTS, EVICTION_REASONS } from '../../../src/observability/token-observer.ts';
 import { configOf, readConfigOf } from '../../harness/app.ts';
 import { problemsOfManifest, problemsOfPart } from '../../harness/kubernetes-schema.ts';
-import { EMPTY_SOURCES } from '../../harness/metric-sources.ts';
 import {
   anchorsOf,
   codeWords,
@@ -39,11 +38,9 @@ for (const page of listPages()) {
   test(`${page} begins with links to its sections`, () => {
     const prose = readProse(page);
     const [intro = ''] = prose.split(/^## /m, 1);
-    const contents = new Set(linksOf(intro));
-    assert.deepEqual(
-      anchorsOf(prose, '##').filter((section) => !contents.has(`#${section}`)),
-      [],
-    );
+    const contents = linksOf(intro);
+    const unlisted = anchorsOf(prose, '##').filter((section) => !contents.includes(`#${section}`));
+    assert.deepEqual(unlisted, []);
   });
 
   test(`${page} has fewer than ${MAX_LINES} lines`, () => {
@@ -51,15 +48,11 @@ for (const page of listPages()) {
   });
 
   test(`${page} has no sentence with more than ${MAX_WORDS} words`, () => {
-    const tooLong = sentencesOf(readProse(page)).filter((sentence) => {
-      const words = sentence.split(/\s+/).filter((word) => /\w/.test(word));
-      return words.length > MAX_WORDS;
-    });
+    const wordsOf = (sentence: string) => sentence.split(/\s+/).filter((word) => /\w/.test(word));
+    const tooLong = sentencesOf(readProse(page)).filter((sentence) => wordsOf(sentence).length > MAX_WORDS);
     assert.deepEqual(tooLong, []);
   });
-}
 
-for (const page of listPages()) {
   test(`every link of ${page} leads to an existing file and heading`, () => {
     for (const link of linksOf(readProse(page))) {
       const { file, anchor } = resolveLink(page, link);
@@ -85,18 +78,11 @@ function isIndexedBy(page: string, folder: string): boolean {
   return dirname(page) === folder || page.endsWith('/README.md');
 }
 
-const reference = readFileSync('config/log.md', 'utf8');
-const rows = tableRows(reference, 'in lines of');
-
 // The logger takes no others: their names are in its type.
-test('the table of the fields of the log has all that there are, in their order, and no other', () => {
-  assert.deepEqual(
-    rows.flatMap(([names]) => codeWords(names ?? '')),
-    [...LOG_FIELDS],
-  );
-});
-
-test('every field says in which lines it is, and what it means', () => {
+test('the table of the fields of the log has all that there are, in their order, with lines and meaning', () => {
+  const rows = tableRows(readFileSync('config/log.md', 'utf8'), 'in lines of');
+  const names = rows.flatMap(([name]) => codeWords(name ?? ''));
+  assert.deepEqual(names, [...LOG_FIELDS]);
   for (const [name, lines, meaning] of rows) assert.ok(lines !== '' && meaning !== '', name);
 });
 
@@ -104,16 +90,12 @@ const listed = tableRows(readFileSync('src/README.md', 'utf8'), '| folder')
   .flatMap(([names]) => codeWords(names ?? ''))
   .filter((name) => !name.endsWith('.ts'));
 
-interface BiomeOverride {
-  includes: string[];
-  linter: {
-    rules: { style?: { noRestrictedImports?: { options: { patterns: { group: string[] }[] } } } };
-  };
-}
+type Override = { includes: string[]; linter: { rules: { style?: { noRestrictedImports?: Restricted } } } };
+type Restricted = { options: { patterns: { group: string[] }[] } };
 
 /** The imports that Biome forbids in a folder of src. */
 function forbiddenIn(folder: string): string[] {
-  const { overrides } = JSON.parse(readFileSync('biome.json', 'utf8')) as { overrides: BiomeOverride[] };
+  const { overrides } = JSON.parse(readFileSync('biome.json', 'utf8')) as { overrides: Override[] };
   return overrides
     .filter(({ includes }) => includes.includes(`src/${folder}/**`))
     .flatMap(({ linter }) => linter.rules.style?.noRestrictedImports?.options.patterns ?? [])
@@ -198,32 +180,32 @@ test('config/errors.md lists every error code with its status', () => {
   assert.deepEqual(documented.sort(), ERROR_CODES.map((code) => `${code} ${describeError(code).status}`).sort());
 });
 
-const INTROSPECTION = { authorization_server: 'idp', endpoint: 'https://idp/introspect' };
+const VERIFY = {
+  issuer: 'https://idp',
+  audience: 'any',
+  introspection: { authorization_server: 'idp', endpoint: 'https://idp/introspect' },
+};
+const CLIENT_AUTH = { method: 'client_secret_post', client_secret: { file: '/secret' } };
 
 test('config/metrics.md lists every metric with its labels', async () => {
   const documented = ['request metric', 'exchange metric', 'decision metric', 'metric of the process']
     .flatMap((head) => tableRows(metrics, `| ${head}`))
     .map(([name, labels]) => [name, labels].flatMap((cell) => codeWords(cell ?? '')));
   const counts = createCounts(Date.now);
+  const route = {
+    name: 'tools',
+    match: { path: '/' },
+    upstream: 'https://tools/mcp',
+    actor_token: { file: '/actor' },
+    subject_token: { verify: VERIFY },
+    on_missing_subject: 'client_credentials',
+  };
   counts.serve(
     configOf({
       authorization_servers: {
-        idp: {
-          token_endpoint: 'https://idp/token',
-          client_id: 'cambist',
-          client_auth: { method: 'client_secret_post', client_secret: { file: '/secret' } },
-        },
+        idp: { token_endpoint: 'https://idp/token', client_id: 'cambist', client_auth: CLIENT_AUTH },
       },
-      routes: [
-        {
-          name: 'tools',
-          match: { path: '/' },
-          upstream: 'https://tools/mcp',
-          actor_token: { file: '/actor' },
-          subject_token: { verify: { issuer: 'https://idp', audience: 'any', introspection: INTROSPECTION } },
-          on_missing_subject: 'client_credentials',
-        },
-      ],
+      routes: [route],
       forward_proxy: { connect: ['api.example.com:443'] },
       intercept: {},
       decisions: { http: { listen: 'unix:/decisions.sock' } },
@@ -232,14 +214,22 @@ test('config/metrics.md lists every metric with its labels', async () => {
   counts.tokens.credentialRead('actor token of route "tools"', 1);
   const refused = { method: 'POST', wayIn: 'base_url', status: 403, outcome: 'refused', durationMs: 1 } as const;
   counts.proxy.responseStarted(undefined, { ...refused, agent: 'billing', error: 'ERR_ROUTE_NOT_FOUND' });
-  const readiness = () => ({ ready: false, checks: { 'authorization_servers.idp': 'waiting' as const } });
-  const audit = () => ({ written: 0, dropped: 0, writable: true });
-  const spiffe = () => ({ isUp: true, expiresAtMs: 0 });
   const entry = { name: 'billing', folder: '/missing', paths: ['/billing'], upstreams: ['https://billing'] };
   const teamed = await readConfigOf({ routes_from: [entry] });
-  const activeConfig = () => teamed;
-  const text = await createMetrics('0', { ...EMPTY_SOURCES, counts, readiness, audit, spiffe, activeConfig }).write();
-  const registered = [...liveMetrics(text)]
+  const connections = () => ({ open: 0, dropped: 0 });
+  const { write } = createMetrics('0', {
+    counts,
+    cacheEntries: () => 0,
+    cacheMaxEntries: () => 0,
+    readiness: () => ({ ready: false, checks: { 'authorization_servers.idp': 'waiting' } }),
+    logLinesLost: () => 0,
+    audit: () => ({ written: 0, dropped: 0, writable: true }),
+    spiffe: () => ({ isUp: true, expiresAtMs: 0 }),
+    activeConfig: () => teamed,
+    connections: { listen: connections, admin: connections },
+    tlsRefusals: () => [{ listener: 'listen', refused: 0 }],
+  });
+  const registered = [...liveMetrics(await write())]
     .filter(([name]) => name.startsWith('cambist_'))
     .map(([name, labels]) => [name, ...[...labels.keys()].filter((label) => label !== 'le')]);
   assert.deepEqual(documented.sort(), registered.sort());
@@ -289,14 +279,11 @@ test('every npm script that a page names exists', () => {
   }
 });
 
-const root = new URL('../../../', import.meta.url);
 const guide = readPagesIn('deploy');
-const blocks = [...guide.matchAll(/^```yaml *(\w*)\n(.*?)^```$/gms)].map(([, type = '', text = '']) => ({
-  type,
-  text,
-}));
 /** Blocks of kagent are tested in test/unit/kubernetes, files of teams in test/external/cluster, and the others in test/external/deploy. */
-const ownBlocks = blocks.filter(({ type }) => !['kagent', 'team', 'values', 'kustomize'].includes(type));
+const ownBlocks = [...guide.matchAll(/^```yaml *(\w*)\n(.*?)^```$/gms)]
+  .map(([, type = '', text = '']) => ({ type, text }))
+  .filter(({ type }) => !['kagent', 'team', 'values', 'kustomize'].includes(type));
 
 /** The problems of a block. deploy/README.md explains the word after `yaml`. */
 function problemsOfBlock({ type, text }: { type: string; text: string }): readonly unknown[] {
@@ -313,17 +300,13 @@ test('every YAML block of the Kubernetes pages is valid', () => {
 });
 
 test('every error code in the Kubernetes pages and SECURITY.md exists', () => {
-  const text = `${guide}\n${readFileSync(new URL('SECURITY.md', root), 'utf8')}`;
+  const text = `${guide}\n${readFileSync('SECURITY.md', 'utf8')}`;
   const known: readonly string[] = ERROR_CODES;
   for (const [code] of text.matchAll(/ERR_[A-Z_]+[A-Z]/g)) assert.ok(known.includes(code), code);
 });
 
-test('every metric in the Kubernetes pages exists', async () => {
-  const text = await createMetrics('0', EMPTY_SOURCES).write();
-  const known = [...text.matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name);
-  // Signals and the shared cache have metrics of their own.
-  const documented = readFileSync(new URL('config/metrics.md', root), 'utf8').matchAll(/^\| `(cambist_\w+)`/gm);
-  for (const [, name] of documented) known.push(name);
+test('every metric in the Kubernetes pages exists', () => {
+  const known = [...metrics.matchAll(/^\| `(cambist_\w+)`/gm)].map(([, name]) => name);
   // test/unit/kubernetes tests the webhook's own metrics.
   const named = [...guide.matchAll(/\bcambist_(?!webhook_)[a-z_]+[a-z]/g)];
   assert.ok(named.length >= 3);
@@ -333,26 +316,25 @@ test('every metric in the Kubernetes pages exists', async () => {
 test('every path below deploy/ that a page names exists', () => {
   const paths = new Set([...guide.matchAll(/(?<![\w./-])deploy(?:\/[\w.-]+)+/g)].map(([path]) => path));
   assert.ok(paths.size >= 10);
-  for (const path of paths) assert.ok(existsSync(new URL(path, root)), path);
+  for (const path of paths) assert.ok(existsSync(path), path);
 });
 
 test('the pages use the image of the manifests and the base of the Dockerfile', () => {
   const image = /image: (\S*cambist:\S+)/.exec(readDeployFile('pod.yaml'))?.[1] ?? '';
   for (const [tag] of guide.matchAll(/registry\.example\.com\/cambist:[\w.]+/g)) assert.equal(tag, image);
-  const dockerfile = readFileSync(new URL('Dockerfile', root), 'utf8');
+  const dockerfile = readFileSync('Dockerfile', 'utf8');
   for (const [base] of guide.matchAll(/node:\d[\w.-]+/g)) assert.ok(dockerfile.includes(`=${base}@sha256:`), base);
 });
 
-interface Step {
-  readonly uses?: string;
-  readonly run?: string;
-  readonly with?: Record<string, unknown>;
+interface Job {
+  readonly permissions?: Record<string, string>;
+  readonly steps: readonly { uses?: string; run?: string; with?: Record<string, unknown> }[];
 }
 
 interface Workflow {
   readonly on: string | Record<string, unknown>;
   readonly permissions: Record<string, string>;
-  readonly jobs: Record<string, { readonly permissions?: Record<string, string>; readonly steps: readonly Step[] }>;
+  readonly jobs: Record<string, Job>;
 }
 
 const WORKFLOWS = '.github/workflows';

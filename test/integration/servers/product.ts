@@ -45,29 +45,21 @@ interface Product {
 /** Tests the recipe of a product, that doctor finds each mistake and its fix, and that the reference lists just these. */
 export function testProduct(product: Product, name: string, mistakes: Mistakes): void {
   const { claims, received, invalid = ['made.up.token', 'ERR_SUBJECT_TOKEN_INVALID'] } = product;
-  if (received !== undefined) {
-    test(`gets a token for the backend from ${name} with its recipe`, async (t) => {
-      const { server, call, ...recipe } = await startRecipe(t, product.recipe, product.rules);
-      assert.equal((await call(await server.mint(claims))).status, 200);
+  test(`the recipe of ${name} gets a token for the backend, none for an invalid one, and no error of doctor`, async (t) => {
+    const recipe = await startRecipe(t, product.recipe, product.rules);
+    if (invalid !== false) {
+      assertProblem(await recipe.call(invalid[0]), invalid[1]);
+      assert.equal(recipe.upstream.requests.length, 0);
+    }
+    const token = await recipe.server.mint(claims);
+    if (received !== undefined) {
+      assert.equal((await recipe.call(token)).status, 200);
       const got = recipe.received();
       assert.deepEqual(got, typeof received === 'string' ? received : { ...(got as JWTPayload), ...received });
-    });
-  }
-  if (invalid !== false) {
-    test(`refuses an invalid token at ${name}`, async (t) => {
-      const { call, upstream } = await startRecipe(t, product.recipe, product.rules);
-      assertProblem(await call(invalid[0]), invalid[1]);
-      assert.equal(upstream.requests.length, 0);
-    });
-  }
-
-  test(`finds no error if ${name} is set up for its recipe`, async (t) => {
-    const recipe = await startRecipe(t, product.recipe, product.rules);
-    const { findings } = await runDoctor(t, recipe.config, { token: await recipe.server.mint(claims) });
-    assert.deepEqual(
-      findings.filter(({ severity }) => severity === 'error'),
-      [],
-    );
+    }
+    const { findings } = await runDoctor(t, recipe.config, { token });
+    const errors = findings.filter(({ severity }) => severity === 'error');
+    assert.deepEqual(errors, []);
   });
 
   const section = readFileSync(REFERENCE, 'utf8').split(`\n## ${name}\n`)[1] ?? '';
