@@ -1,4 +1,4 @@
-import { type App, startApp } from '../../src/app.ts';
+import { startApp } from '../../src/app.ts';
 import type { Config } from '../../src/config/config.ts';
 import { checkConfig, type LoadedConfig, parseConfig } from '../../src/config/load.ts';
 import type { Team } from '../../src/config/teams.ts';
@@ -10,14 +10,7 @@ import { recordLogged } from './leaks.ts';
 import type { Lifetime } from './lifetime.ts';
 
 /** The app in this process, on available ports of 127.0.0.1. */
-export interface RunningApp extends App {
-  readonly url: string;
-  readonly logs: readonly LogLine[];
-  logText(): string;
-  metrics(): Promise<string>;
-  /** Reloads the config. @returns the changed keys that require a restart */
-  reloadTo(written: WrittenConfig): readonly string[];
-}
+export type RunningApp = Awaited<ReturnType<typeof startTestApp>>;
 
 /** A config as in a file. `version` and the addresses are added. */
 export type WrittenConfig = Readonly<Record<string, unknown>>;
@@ -44,7 +37,7 @@ function configIn({ config, problems }: LoadedConfig): Config {
 }
 
 /** Starts the app, and stops it after the test. */
-export async function startTestApp(t: Lifetime, written: WrittenConfig): Promise<RunningApp> {
+export async function startTestApp(t: Lifetime, written: WrittenConfig) {
   const lines: string[] = [];
   const logger = createLogger('info', { write: (line: string) => void lines.push(line) });
   const app = await startApp(configOf(written), 'test', logger);
@@ -59,11 +52,12 @@ export async function startTestApp(t: Lifetime, written: WrittenConfig): Promise
     ...app,
     stop,
     url: app.listen,
-    get logs() {
+    get logs(): readonly LogLine[] {
       return lines.map((line) => JSON.parse(line) as LogLine);
     },
     logText: () => lines.join(''),
     metrics: async () => (await fetch(`${app.admin}/metrics`)).text(),
-    reloadTo: (next) => app.reload(configOf(next)),
+    /** Reloads the config. @returns the changed keys that require a restart */
+    reloadTo: (next: WrittenConfig): readonly string[] => app.reload(configOf(next)),
   };
 }

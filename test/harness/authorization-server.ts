@@ -40,21 +40,10 @@ export interface SubjectTokenFields {
   claims?: Record<string, unknown>;
 }
 
-export interface RunningAuthorizationServer {
-  issuer: string;
-  tokenEndpoint: string;
-  jwksUri: string;
-  resources: Map<string, ResourceRegistration>;
-  requests: TokenRequestRecord[];
-  /** Issues a token like that of a user who signed in. */
-  issueSubjectToken(fields: SubjectTokenFields): Promise<string>;
-  close(): Promise<void>;
-}
+export type RunningAuthorizationServer = Awaited<ReturnType<typeof startAuthorizationServer>>;
 
 /** oidc-provider with token exchange (RFC 8693). It issues JWT access tokens for the requested resource. */
-export async function startAuthorizationServer(
-  options: AuthorizationServerOptions,
-): Promise<RunningAuthorizationServer> {
+export async function startAuthorizationServer(options: AuthorizationServerOptions) {
   const { privateKey } = await generateKeyPair(SIGNING_ALG, { extractable: true });
   const signingKey: JWK = { ...(await exportJWK(privateKey)), alg: SIGNING_ALG, use: 'sig', kid: randomUUID() };
   const { d: _private, ...verificationKey } = signingKey;
@@ -80,7 +69,8 @@ export async function startAuthorizationServer(
     jwksUri: `${issuer}/jwks`,
     resources,
     requests,
-    issueSubjectToken: ({ sub, audience, ttlSeconds = 600, claims = {} }) =>
+    /** Issues a token like that of a user who signed in. */
+    issueSubjectToken: ({ sub, audience, ttlSeconds = 600, claims = {} }: SubjectTokenFields) =>
       new SignJWT(claims)
         .setProtectedHeader({ alg: SIGNING_ALG, typ: 'at+jwt', kid: signingKey.kid ?? '' })
         .setIssuer(issuer)

@@ -4,7 +4,7 @@ import { createServer as createTlsServer } from 'node:tls';
 import { Http1Dispatcher } from '../../src/transport/http1/dispatcher.ts';
 import { type CertificateAuthority, createCertificateAuthority } from './certificates.ts';
 import { eventually } from './eventually.ts';
-import { type Followed, follow, type Reactions, type RequestOptions } from './followed.ts';
+import { follow, type Reactions, type RequestOptions } from './followed.ts';
 
 /** Long enough for bytes to arrive over loopback. */
 export const ARRIVED_MS = 30;
@@ -17,11 +17,6 @@ export interface BareConnection {
   hasEnded: boolean;
   isClosed: boolean;
   send(text: string): void;
-}
-
-export interface BareUpstream {
-  readonly origin: string;
-  readonly connections: BareConnection[];
 }
 
 /** Called for each request, with its request line and headers. A text is sent as the response. */
@@ -54,7 +49,7 @@ export async function startBareUpstream(
   t: TestContext,
   onRequest: OnRequest = () => {},
   { host = '127.0.0.1', authority, readsNothing = false }: BareOptions = {},
-): Promise<BareUpstream> {
+) {
   const connections: BareConnection[] = [];
   const take = (socket: Socket): void => {
     const connection: BareConnection = {
@@ -121,32 +116,24 @@ export function http1Dispatcher(
   return dispatcher;
 }
 
-export interface Link extends BareUpstream {
-  readonly dispatcher: Http1Dispatcher;
-  send(options?: RequestOptions, reactions?: Reactions): Followed;
-  /** Sends a request, and waits until it is complete or failed. */
-  ask(options?: RequestOptions, reactions?: Reactions): Promise<Followed>;
-  /** Everything that the upstream received on its connection with this number. */
-  received(nth?: number): string;
-  closed(nth?: number): Promise<void>;
-}
-
-export async function link(t: TestContext, onRequest?: OnRequest, options: BareOptions = {}): Promise<Link> {
+export async function link(t: TestContext, onRequest?: OnRequest, options: BareOptions = {}) {
   const upstream = await startBareUpstream(t, onRequest, options);
   const dispatcher = http1Dispatcher(t, options.authority);
-  const send: Link['send'] = (request, reactions) =>
+  const send = (request?: RequestOptions, reactions?: Reactions) =>
     follow(dispatcher, { origin: upstream.origin, ...request }, reactions);
   return {
     ...upstream,
     dispatcher,
     send,
-    ask: (...request) => send(...request).ended(),
+    /** Sends a request, and waits until it is complete or failed. */
+    ask: (...request: Parameters<typeof send>) => send(...request).ended(),
+    /** Everything that the upstream received on its connection with this number. */
     received: (nth = 0) => upstream.connections[nth]?.received ?? '',
     closed: (nth = 0) => eventually('the connection is closed', () => upstream.connections[nth]?.isClosed === true),
   };
 }
 
-type Start = (onRequest?: OnRequest, options?: BareOptions) => Promise<Link>;
+type Start = (onRequest?: OnRequest, options?: BareOptions) => ReturnType<typeof link>;
 
 /** Defines a test that runs over each transport, with a link over it. */
 export function testWays(

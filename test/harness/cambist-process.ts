@@ -13,18 +13,6 @@ import { BUILT_PROGRAM } from './run-command.ts';
 /** A JSON log line. */
 export type LogLine = Readonly<Record<string, unknown>>;
 
-export interface OutputRecord {
-  stdout(): string;
-  stderr(): string;
-  /** The lines of standard output that contain a JSON object. */
-  logs(): readonly LogLine[];
-  /**
-   * Returns the first log line that matches the predicate, and waits for it if necessary.
-   * @throws Error on timeout, or if the process exits first
-   */
-  waitForLog(predicate: (line: LogLine) => boolean, timeoutMs?: number): Promise<LogLine>;
-}
-
 interface Waiter {
   offer(line: LogLine): void;
   fail(reason: string): void;
@@ -32,7 +20,7 @@ interface Waiter {
 
 const LOG_TIMEOUT_MS = 60_000;
 
-export function recordOutput(child: ChildProcess): OutputRecord {
+export function recordOutput(child: ChildProcess) {
   const out: string[] = [];
   const err: string[] = [];
   const logs: LogLine[] = [];
@@ -54,8 +42,13 @@ export function recordOutput(child: ChildProcess): OutputRecord {
   return {
     stdout: () => out.join('\n'),
     stderr: () => err.join('\n'),
-    logs: () => logs,
-    waitForLog: (predicate, timeoutMs = LOG_TIMEOUT_MS) =>
+    /** The lines of standard output that contain a JSON object. */
+    logs: (): readonly LogLine[] => logs,
+    /**
+     * Returns the first log line that matches the predicate, and waits for it if necessary.
+     * @throws Error on timeout, or if the process exits first
+     */
+    waitForLog: (predicate: (line: LogLine) => boolean, timeoutMs = LOG_TIMEOUT_MS): Promise<LogLine> =>
       new Promise((resolve, reject) => {
         const past = logs.find(predicate);
         if (past !== undefined) return resolve(past);
@@ -116,28 +109,7 @@ interface ProcessExit {
   signal: NodeJS.Signals | null;
 }
 
-export interface CambistProcess extends OutputRecord {
-  /** The listening address: `http://127.0.0.1:…` or `unix:/path`. */
-  url: string;
-  adminUrl: string;
-  /** The address for callers of the agent. Empty without `inbound`. */
-  inboundUrl: string;
-  pid: number;
-  /** Contains the config and `files`. Removed by `close`. */
-  directory: string;
-  configFile: string;
-  exit: Promise<ProcessExit>;
-  /** Settles when `/readyz` returns 200. */
-  ready(timeoutMs?: number): Promise<void>;
-  metrics(): Promise<string>;
-  /** The sum of all samples with these labels. */
-  metric(name: string, labels?: Labels): Promise<number>;
-  /** Replaces the config file atomically. */
-  rewriteConfig(content: ConfigContent): Promise<void>;
-  signal(signal: NodeJS.Signals): void;
-  /** Sends SIGTERM, a second SIGTERM if draining takes long, and finally SIGKILL. */
-  close(): Promise<void>;
-}
+export type CambistProcess = Awaited<ReturnType<typeof startCambist>>;
 
 /** Only a failing test waits this long. A busy machine takes its time. */
 const START_TIMEOUT_MS = 120_000;
@@ -153,7 +125,7 @@ const START_MESSAGE = 'cambist is listening';
  * Starts the built program and waits until it listens.
  * @throws Error with the output, if the program exits early or takes too long
  */
-export async function startCambist(t: Lifetime, options: CambistOptions): Promise<CambistProcess> {
+export async function startCambist(t: Lifetime, options: CambistOptions) {
   const directory = await mkdtemp(join(tmpdir(), 'cambist-'));
   const configFile = join(directory, 'cambist.yaml');
   for (const [name, content] of Object.entries(options.files ?? {})) await writeFile(join(directory, name), content);
@@ -187,18 +159,25 @@ export async function startCambist(t: Lifetime, options: CambistOptions): Promis
   const metrics = async () => (await fetch(`${adminUrl}/metrics`)).text();
   return {
     ...output,
+    /** The listening address: `http://127.0.0.1:…` or `unix:/path`. */
     url: String(started.listen),
     adminUrl,
+    /** The address for callers of the agent. Empty without `inbound`. */
     inboundUrl: String(started.inbound ?? ''),
     pid: child.pid ?? 0,
+    /** Contains the config and `files`. Removed by `close`. */
     directory,
     configFile,
     exit,
+    /** Settles when `/readyz` returns 200. */
     ready: (timeoutMs = READY_TIMEOUT_MS) => pollReady(`${adminUrl}/readyz`, timeoutMs, output),
     metrics,
-    metric: async (name, labels) => sumSamples(await metrics(), name, labels),
+    /** The sum of all samples with these labels. */
+    metric: async (name: string, labels?: Labels) => sumSamples(await metrics(), name, labels),
+    /** Replaces the config file atomically. */
     rewriteConfig,
-    signal: (signal) => void child.kill(signal),
+    signal: (signal: NodeJS.Signals) => void child.kill(signal),
+    /** Sends SIGTERM, a second SIGTERM if draining takes long, and finally SIGKILL. */
     close,
   };
 }
@@ -228,7 +207,7 @@ async function stop(child: ChildProcess, exit: Promise<ProcessExit>): Promise<vo
   });
 }
 
-async function pollReady(url: string, timeoutMs: number, output: OutputRecord): Promise<void> {
+async function pollReady(url: string, timeoutMs: number, output: ReturnType<typeof recordOutput>): Promise<void> {
   const deadlineMs = Date.now() + timeoutMs;
   let result = 'no response';
   while (Date.now() < deadlineMs) {

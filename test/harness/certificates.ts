@@ -19,18 +19,12 @@ export interface CertificateOptions {
   publicKey?: KeyObject;
 }
 
-export interface CertificateAuthority {
-  /** PEM, for the trust store of a client. */
-  cert: string;
-  /** The default hosts are `localhost` and 127.0.0.1. */
-  issueServer(options?: CertificateOptions): Certificate;
-  issueClient(options?: CertificateOptions): Certificate;
-}
+export type CertificateAuthority = ReturnType<typeof createCertificateAuthority>;
 
 const HOUR_SECONDS = 3600;
 
 /** A certificate authority for one test. */
-export function createCertificateAuthority(commonName = 'cambist test CA'): CertificateAuthority {
+export function createCertificateAuthority(commonName = 'cambist test CA') {
   const authority = createAuthority({ commonName, ...lifetime({}) });
   const issue = (purpose: 'server' | 'client', hosts: readonly string[], options: CertificateOptions): Certificate => {
     const keys = options.publicKey === undefined ? generateKeys() : { publicKey: options.publicKey };
@@ -45,9 +39,12 @@ export function createCertificateAuthority(commonName = 'cambist test CA'): Cert
     return { cert, key: 'privateKey' in keys ? exportKey(keys.privateKey) : '' };
   };
   return {
+    /** PEM, for the trust store of a client. */
     cert: authority.cert,
-    issueServer: (options = {}) => issue('server', options.hosts ?? ['localhost', '127.0.0.1'], options),
-    issueClient: (options = {}) => issue('client', options.hosts ?? [], options),
+    /** The default hosts are `localhost` and 127.0.0.1. */
+    issueServer: (options: CertificateOptions = {}) =>
+      issue('server', options.hosts ?? ['localhost', '127.0.0.1'], options),
+    issueClient: (options: CertificateOptions = {}) => issue('client', options.hosts ?? [], options),
   };
 }
 

@@ -3,23 +3,16 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { decodeJwt } from 'jose';
 import { Agent, type Dispatcher, request } from 'undici';
 import { createCertificateAuthority } from './certificates.ts';
-import { type FakeAuthorizationServer, startFakeAuthorizationServer } from './fake-authorization-server.ts';
+import { startFakeAuthorizationServer } from './fake-authorization-server.ts';
 import type { FakeSetupConfig } from './fake-setup.ts';
 import { clientOf } from './gateway.ts';
 import { startHttpServer } from './http-server.ts';
 import type { Lifetime } from './lifetime.ts';
-import { type McpBackend, startMcpBackend } from './mcp-fixture/server.ts';
+import { startMcpBackend } from './mcp-fixture/server.ts';
 import { Provider, withoutWarnings } from './oidc-provider.ts';
 
-/** An authorization server that wants users to consent first, the site where they do, and an MCP server. */
-interface ConsentSetup {
-  readonly server: FakeAuthorizationServer;
-  readonly site: ConsentSite;
-  readonly fixture: McpBackend;
-  readonly config: FakeSetupConfig;
-}
-
-export async function startConsentSetup(t: Lifetime): Promise<ConsentSetup> {
+/** Starts an authorization server that wants users to consent first, the site where they do, and an MCP server. */
+export async function startConsentSetup(t: Lifetime) {
   const server = await startFakeAuthorizationServer(t);
   const site = await startConsentSite();
   t.after(site.close);
@@ -34,39 +27,23 @@ export async function startConsentSetup(t: Lifetime): Promise<ConsentSetup> {
       body: { error: 'interaction_required', interaction_uri: site.urlFor(user) },
     };
   };
-  const config = {
+  const config: FakeSetupConfig = {
     interaction: { hosts: [site.host] },
-    authorization_servers: {
-      local: clientOf(server),
-    },
+    authorization_servers: { local: clientOf(server) },
     routes: [
       { name: 'list', match: { path: '/mcp' }, upstream: fixture.url, credential: 'client_credentials' },
       { name: 'call', match: { path: '/mcp', mcp_method: 'tools/call' }, upstream: fixture.url },
     ],
   };
-  return {
-    server,
-    site,
-    fixture,
-    config,
-  };
+  return { server, site, fixture, config };
 }
 
 /** A site where users consent: oidc-provider with its pages for sign-in and consent, over https. */
-export interface ConsentSite {
-  /** As `interaction.hosts` names it. */
-  readonly host: string;
-  /** PEM: the certificate authority of the site. */
-  readonly ca: string;
-  /** The URL at which a user consents. */
-  urlFor(user: string): string;
-  hasConsented(user: string): boolean;
-  close(): Promise<void>;
-}
+export type ConsentSite = Awaited<ReturnType<typeof startConsentSite>>;
 
 const CLIENT = 'broker';
 
-async function startConsentSite(): Promise<ConsentSite> {
+async function startConsentSite() {
   const authority = createCertificateAuthority();
   const tickets = new Map<string, string>();
   const consented = new Set<string>();
@@ -131,14 +108,17 @@ async function startConsentSite(): Promise<ConsentSite> {
   };
 
   return {
+    /** As `interaction.hosts` names it. */
     host: `localhost:${server.port}`,
+    /** PEM: the certificate authority of the site. */
     ca: authority.cert,
-    urlFor(user) {
+    /** The URL at which a user consents. */
+    urlFor(user: string) {
       const ticket = randomUUID();
       tickets.set(ticket, user);
       return `${server.url}/connect?ticket=${ticket}`;
     },
-    hasConsented: (user) => consented.has(user),
+    hasConsented: (user: string) => consented.has(user),
     async close() {
       await tls.close();
       await server.close();

@@ -1,8 +1,3 @@
-export interface CountedParsers {
-  inUse(): number;
-  memoryBytes(): number;
-}
-
 interface Exports {
   readonly memory: { readonly buffer: ArrayBuffer };
   llhttp_alloc(type: number): number;
@@ -10,7 +5,7 @@ interface Exports {
 }
 
 /** Counts parsers from now on, in a process that has created none yet. */
-export function countParsers(): CountedParsers {
+export function countParsers() {
   const { Instance } = WebAssembly;
   const inUse = new Set<number>();
   let memory: Exports['memory'] | undefined;

@@ -136,19 +136,16 @@ interface AgentReport {
   readonly statusWithout: number;
 }
 
-interface DemoAgent {
-  readonly url: string;
-  /** Set once cambist listens: the URL of the backend. */
-  backendUrl: string;
-}
+type DemoAgent = Awaited<ReturnType<typeof startDemoAgent>>;
 
 /** An agent that calls its backend with the baggage of the request, as OpenTelemetry does by default, and reports about it. */
-async function startDemoAgent(t: Lifetime): Promise<DemoAgent> {
+async function startDemoAgent(t: Lifetime) {
   const server = await startHttpServer((request, response) => {
     respond(request, response).catch((error: unknown) => response.writeHead(500).end(String(error)));
   });
   t.after(server.close);
-  const agent: DemoAgent = { url: server.url, backendUrl: '' };
+  /** `backendUrl` is set once cambist listens. */
+  const agent = { url: server.url, backendUrl: '' };
 
   async function respond(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const lines = [`${request.method} ${request.url}`];

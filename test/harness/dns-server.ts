@@ -1,12 +1,6 @@
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 
-export interface DnsServer {
-  /** The names that were asked for, in lower case. */
-  readonly asked: readonly string[];
-  close(): void;
-}
-
 const HEADER_BYTES = 12;
 const A = 1;
 const NO_SUCH_NAME = 3;
@@ -14,7 +8,7 @@ const NO_SUCH_NAME = 3;
 export async function startDnsServer(
   names: Readonly<Record<string, string>> | ((name: string) => Promise<string | undefined>),
   { address = '127.0.0.1', port = 53 } = {},
-): Promise<DnsServer> {
+) {
   const socket = createSocket('udp4');
   const asked: string[] = [];
   socket.on('message', async (query, from) => {
@@ -26,6 +20,7 @@ export async function startDnsServer(
   });
   socket.bind(port, address);
   await once(socket, 'listening');
+  /** The names that were asked for, in lower case. */
   return { asked, close: () => socket.close() };
 }
 

@@ -1,23 +1,20 @@
 import type { TestContext } from 'node:test';
-import { type Clock, systemClock } from '../../src/clock/clock.ts';
+import { systemClock } from '../../src/clock/clock.ts';
 
-export interface FakeClock extends Clock {
-  advance(ms: number): void;
-  /** Sets the wall clock back or forth. The monotonic clock does not change. */
-  jumpWall(ms: number): void;
-}
+export type FakeClock = ReturnType<typeof createFakeClock>;
 
-export function createFakeClock(startWallMs = Date.parse('2026-11-24T12:00:00Z')): FakeClock {
+export function createFakeClock(startWallMs = Date.parse('2026-11-24T12:00:00Z')) {
   let wallMs = startWallMs;
   let monotonicMs = 1_000_000;
   return {
     wallMs: () => wallMs,
     monotonicMs: () => monotonicMs,
-    advance(ms) {
+    advance(ms: number): void {
       wallMs += ms;
       monotonicMs += ms;
     },
-    jumpWall(ms) {
+    /** Sets the wall clock back or forth. The monotonic clock does not change. */
+    jumpWall(ms: number): void {
       wallMs += ms;
     },
   };

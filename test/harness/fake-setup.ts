@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { IncomingMessage, OutgoingHttpHeaders } from 'node:http';
+import type { OutgoingHttpHeaders } from 'node:http';
 import { join } from 'node:path';
 import { type CambistProcess, type Launch, startCambist } from './cambist-process.ts';
 import {
@@ -47,26 +47,13 @@ export interface SetupResponse extends CallResponse {
   requestId: string;
 }
 
-export interface FakeSetup {
-  authorizationServer: FakeAuthorizationServer;
-  upstream: FakeUpstream;
-  cambist: CambistProcess;
-  clientSecret: string;
-  /** Watches for the client secret and all subject tokens and issued tokens. */
-  leaks: LeakWatch;
-  subjectToken(fields?: MintFields): Promise<string>;
-  /** The header of a caller with a new subject token. */
-  bearer(fields?: MintFields): Promise<{ authorization: string }>;
-  call(options?: SetupCall): Promise<SetupResponse>;
-  /** Like `call`, but resolves with the response headers. */
-  open(options?: SetupCall): Promise<IncomingMessage>;
-}
+export type FakeSetup = Awaited<ReturnType<typeof startFakeSetup>>;
 
 export const SETUP_ROUTE = 'tools';
 export const SETUP_SERVER = 'local';
 
 /** Starts cambist between a fake authorization server and a fake upstream, and closes all after `t`. */
-export async function startFakeSetup(t: Lifetime, options: FakeSetupOptions = {}): Promise<FakeSetup> {
+export async function startFakeSetup(t: Lifetime, options: FakeSetupOptions = {}) {
   const { change = (config) => config, prepare, files = {}, env, launch, ready = true } = options;
   const leaks = createLeakWatch();
   const clientSecret = randomBytes(24).toString('base64url');
@@ -95,7 +82,16 @@ const MIN_TOKEN_LENGTH = 8;
 
 let calls = 0;
 
-function setup(parts: Omit<FakeSetup, 'subjectToken' | 'bearer' | 'call' | 'open'>): FakeSetup {
+interface SetupParts {
+  authorizationServer: FakeAuthorizationServer;
+  upstream: FakeUpstream;
+  cambist: CambistProcess;
+  clientSecret: string;
+  /** Watches for the client secret and all subject tokens and issued tokens. */
+  leaks: LeakWatch;
+}
+
+function setup(parts: SetupParts) {
   const { authorizationServer, cambist, leaks } = parts;
   const subjectToken = async (fields?: MintFields) => {
     const token = await authorizationServer.mint(fields);
@@ -119,15 +115,17 @@ function setup(parts: Omit<FakeSetup, 'subjectToken' | 'bearer' | 'call' | 'open
   return {
     ...parts,
     subjectToken,
-    bearer: async (fields) => ({ authorization: `Bearer ${await subjectToken(fields)}` }),
-    call: async (options = {}) => {
+    /** The header of a caller with a new subject token. */
+    bearer: async (fields?: MintFields) => ({ authorization: `Bearer ${await subjectToken(fields)}` }),
+    call: async (options: SetupCall = {}): Promise<SetupResponse> => {
       calls += 1;
       const requestId = `call-${calls}`;
       const response = await call(cambist.url, addressed(options, requestId));
       rememberIssued();
       return { ...response, requestId };
     },
-    open: (options = {}) => {
+    /** Like `call`, but resolves with the response headers. */
+    open: (options: SetupCall = {}) => {
       calls += 1;
       return open(cambist.url, addressed(options, `call-${calls}`));
     },

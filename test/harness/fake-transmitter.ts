@@ -3,7 +3,7 @@ import { json } from 'node:stream/consumers';
 import { sendResponse } from './fake-authorization-server.ts';
 
 /** A poll, as the transmitter got it. */
-export interface Poll {
+interface Poll {
   readonly maxEvents?: number;
   readonly returnImmediately?: boolean;
   readonly ack?: readonly string[];
@@ -12,43 +12,33 @@ export interface Poll {
   readonly language?: string | undefined;
 }
 
-export interface FakeTransmitter {
-  /** Goes into `respond` of a fake authorization server, which is the issuer. */
-  readonly respond: (url: URL, request: IncomingMessage, response: ServerResponse) => boolean;
-  /** Sends an event with each poll until it is acknowledged. */
-  offer(jti: string, set: string): void;
-  readonly polls: Poll[];
-  /** The last `Authorization` header. */
-  readonly authorization: () => string | undefined;
-  /** The events that were not acknowledged yet. */
-  readonly pending: ReadonlyMap<string, string>;
-  /** Responds to every request with this status, if it is set. */
-  fault: number | undefined;
-  /** Responds to polls at once, as Keycloak does. */
-  isHasty: boolean;
-}
-
 /** The endpoint for polls of a transmitter of Shared Signals, whose behaviour is set by the test. Its polls wait for an event. */
-export function createFakeTransmitter(): FakeTransmitter {
+export function createFakeTransmitter() {
   const pending = new Map<string, string>();
   const waiting = new Set<() => void>();
   let authorization: string | undefined;
 
-  const fake: FakeTransmitter = {
-    respond(url, request, response) {
+  const fake = {
+    /** Goes into `respond` of a fake authorization server, which is the issuer. */
+    respond(url: URL, request: IncomingMessage, response: ServerResponse): boolean {
       if (url.pathname !== '/ssf/poll') return false;
       authorization = request.headers.authorization ?? authorization;
       handle(request, response).catch((error: unknown) => sendResponse(response, 500, String(error)));
       return true;
     },
-    offer(jti, set) {
+    /** Sends an event with each poll until it is acknowledged. */
+    offer(jti: string, set: string) {
       pending.set(jti, set);
       for (const wake of waiting) wake();
     },
-    polls: [],
+    polls: [] as Poll[],
+    /** The last `Authorization` header. */
     authorization: () => authorization,
-    pending,
-    fault: undefined,
+    /** The events that were not acknowledged yet. */
+    pending: pending as ReadonlyMap<string, string>,
+    /** Responds to every request with this status, if it is set. */
+    fault: undefined as number | undefined,
+    /** Responds to polls at once, as Keycloak does. */
     isHasty: false,
   };
   return fake;

@@ -1,4 +1,4 @@
-import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import { createServer, type Socket } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -7,46 +7,26 @@ import { sendResponse } from './fake-authorization-server.ts';
 import { closeServer, type HttpServerOptions, listen, startHttpServer } from './http-server.ts';
 import type { Lifetime } from './lifetime.ts';
 
-export interface UpstreamRequest {
-  method: string;
-  url: string;
-  headers: IncomingHttpHeaders;
-  /** Alternating names and values, as received. */
-  rawHeaders: string[];
-  authorization: string[];
-  message: IncomingMessage;
-  body(): Promise<Buffer>;
-  /** Settles when the peer disconnects before the response is complete. */
-  gone: Promise<void>;
-}
+export type UpstreamRequest = ReturnType<typeof receive>;
 
 export type UpstreamHandler = (request: UpstreamRequest, response: ServerResponse) => void | Promise<void>;
 
-export interface FakeUpstream {
-  url: string;
-  port: number;
-  handler: UpstreamHandler;
-  requests: UpstreamRequest[];
-  close(): Promise<void>;
-}
+export type FakeUpstream = Awaited<ReturnType<typeof startFakeUpstream>>;
 
 /** An HTTP server with a handler of the test, which is closed after `t`. */
-export async function startFakeUpstream(
-  t: Lifetime,
-  handler: UpstreamHandler,
-  options: HttpServerOptions = {},
-): Promise<FakeUpstream> {
+export async function startFakeUpstream(t: Lifetime, handler: UpstreamHandler, options: HttpServerOptions = {}) {
   const server = await startHttpServer((message, response) => {
     const request = receive(message, response);
     upstream.requests.push(request);
     Promise.resolve(upstream.handler(request, response)).catch(() => response.destroy());
   }, options);
   t.after(server.close);
-  const upstream: FakeUpstream = { url: server.url, port: server.port, handler, requests: [], close: server.close };
+  const requests: UpstreamRequest[] = [];
+  const upstream = { url: server.url, port: server.port, handler, requests, close: server.close };
   return upstream;
 }
 
-function receive(message: IncomingMessage, response: ServerResponse): UpstreamRequest {
+function receive(message: IncomingMessage, response: ServerResponse) {
   let body: Promise<Buffer> | undefined;
   const gone = new Promise<void>((resolve) => {
     response.once('close', () => {
@@ -57,6 +37,7 @@ function receive(message: IncomingMessage, response: ServerResponse): UpstreamRe
     method: message.method ?? '',
     url: message.url ?? '',
     headers: message.headers,
+    /** Alternating names and values, as received. */
     rawHeaders: message.rawHeaders,
     authorization: message.headersDistinct.authorization ?? [],
     message,
@@ -64,24 +45,16 @@ function receive(message: IncomingMessage, response: ServerResponse): UpstreamRe
       body ??= buffer(message);
       return body;
     },
+    /** Settles when the peer disconnects before the response is complete. */
     gone,
   };
-}
-
-interface RawUpstream {
-  url: string;
-  received: string[];
 }
 
 /**
  * A server that sends these bytes after the first received bytes. `node:http` cannot send such framing.
  * @param afterwards `end` closes the connection, `reset` resets it, `keep` leaves it open
  */
-export async function startRawUpstream(
-  t: Lifetime,
-  bytes: string,
-  afterwards: 'end' | 'reset' | 'keep',
-): Promise<RawUpstream> {
+export async function startRawUpstream(t: Lifetime, bytes: string, afterwards: 'end' | 'reset' | 'keep') {
   const received: string[] = [];
   const server = createServer((socket) => {
     sockets.add(socket);
@@ -107,18 +80,11 @@ export async function startRawUpstream(
   return { url: `http://127.0.0.1:${port}`, received };
 }
 
-interface Echo {
-  method: string;
-  url: string;
-  rawHeaders: string[];
-  body: string;
-}
-
 /** Responds with 200 and the received request as JSON. */
 export const echo: UpstreamHandler = async (request, response) => {
   const { method, url, rawHeaders } = request;
   const body = (await request.body()).toString('utf8');
-  sendResponse(response, 200, { method, url, rawHeaders, body } satisfies Echo);
+  sendResponse(response, 200, { method, url, rawHeaders, body });
 };
 
 export function respond(status: number, body: unknown = '', headers: OutgoingHttpHeaders = {}): UpstreamHandler {
@@ -157,19 +123,14 @@ export function failMidStream(promisedBytes: number, sentBytes: number): Upstrea
   };
 }
 
-interface Flood {
-  handler: UpstreamHandler;
-  /** The bytes written so far. Stops growing while the peer does not read. */
-  writtenBytes(): number;
-}
-
 /** Sends a body of this size, with backpressure. */
-export function flood(totalBytes: number): Flood {
+export function flood(totalBytes: number) {
   let written = 0;
   const chunk = Buffer.alloc(64 * 1024, 'x');
   return {
+    /** The bytes written so far. Stops growing while the peer does not read. */
     writtenBytes: () => written,
-    handler: async (_request, response) => {
+    handler: async (_request: UpstreamRequest, response: ServerResponse) => {
       response.writeHead(200, { 'content-type': 'application/octet-stream', 'content-length': totalBytes });
       while (written < totalBytes && !response.destroyed) {
         const next = chunk.subarray(0, Math.min(chunk.length, totalBytes - written));
@@ -193,18 +154,8 @@ function drained(response: ServerResponse): Promise<void> {
   });
 }
 
-interface EventStream {
-  handler: UpstreamHandler;
-  gone: Promise<void>;
-  /** Open streams, in the order of their requests. */
-  streams: ReadonlySet<ServerResponse>;
-  emit(data: string): void;
-  write(bytes: string | Buffer): void;
-  end(): void;
-}
-
 /** A stream of server-sent events, which the test emits. */
-export function eventStream(headers: OutgoingHttpHeaders = {}): EventStream {
+export function eventStream(headers: OutgoingHttpHeaders = {}) {
   const streams = new Set<ServerResponse>();
   const { promise: gone, resolve: markGone } = deferred<void>();
   const write = (bytes: string | Buffer): void => {
@@ -212,16 +163,17 @@ export function eventStream(headers: OutgoingHttpHeaders = {}): EventStream {
   };
   return {
     gone,
-    streams,
+    /** Open streams, in the order of their requests. */
+    streams: streams as ReadonlySet<ServerResponse>,
     write,
-    handler: (request, response) => {
+    handler: (request: UpstreamRequest, response: ServerResponse) => {
       response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-cache', ...headers });
       response.flushHeaders();
       streams.add(response);
       response.once('close', () => streams.delete(response));
       void request.gone.then(markGone);
     },
-    emit: (data) => write(`data: ${data}\n\n`),
+    emit: (data: string) => write(`data: ${data}\n\n`),
     end: () => {
       for (const stream of streams) stream.end();
     },

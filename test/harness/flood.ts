@@ -10,11 +10,7 @@ import { deferred, soon } from './eventually.ts';
 import { startFakeSetup } from './fake-setup.ts';
 import { respond, type UpstreamHandler } from './fake-upstream.ts';
 
-export interface MemoryCgroup {
-  /** A process that writes its id to this file joins the cgroup, with all its later children. */
-  readonly procsFile: string;
-  remove(): Promise<void>;
-}
+export type MemoryCgroup = NonNullable<Awaited<ReturnType<typeof createMemoryCgroup>>>;
 
 /** The folder of the memory controller in each version of cgroups, and the file of the limit. */
 const VERSIONS = [
@@ -22,8 +18,11 @@ const VERSIONS = [
   { root: '/sys/fs/cgroup', limit: 'memory.max' },
 ] as const;
 
-/** Creates a cgroup with a memory limit; undefined if this machine does not permit it. */
-export async function createMemoryCgroup(limitBytes: number): Promise<MemoryCgroup | undefined> {
+/**
+ * Creates a cgroup with a memory limit; undefined if this machine does not permit it. A process that writes its id to `procsFile` joins
+ * it, with all its later children.
+ */
+export async function createMemoryCgroup(limitBytes: number) {
   for (const { root, limit } of VERSIONS) {
     const folder = join(root, `cambist-test-${process.pid}`);
     try {

@@ -1,7 +1,8 @@
 import type { TestContext } from 'node:test';
-import { type RunningApp, startTestApp, type WrittenConfig } from './app.ts';
+import { startTestApp, type WrittenConfig } from './app.ts';
 import {
   type FakeAuthorizationServer,
+  type MintFields,
   startFakeAuthorizationServer,
   TOKEN_TIMEOUT,
 } from './fake-authorization-server.ts';
@@ -19,17 +20,7 @@ export function clientOf({ tokenEndpoint }: FakeAuthorizationServer) {
   };
 }
 
-export interface Gateway {
-  readonly app: RunningApp;
-  readonly authorizationServer: FakeAuthorizationServer;
-  readonly upstream: FakeUpstream;
-  /** A caller's token that cambist may exchange. */
-  readonly subjectToken: string;
-  /** The value of `Authorization` with this token. */
-  readonly authorization: string;
-  /** The current config, for tests that change and reload it. */
-  readonly config: GatewayConfig;
-}
+export type Gateway = Awaited<ReturnType<typeof startGateway>>;
 
 export interface GatewayConfig {
   [key: string]: unknown;
@@ -47,7 +38,7 @@ export interface GatewayOptions {
   readonly moreRoutes?: Record<string, unknown>[];
 }
 
-export async function startGateway(t: TestContext, options: GatewayOptions = {}): Promise<Gateway> {
+export async function startGateway(t: TestContext, options: GatewayOptions = {}) {
   const authorizationServer = await startFakeAuthorizationServer(t);
   const upstream = await startFakeUpstream(t, options.handler ?? echo);
   const route = { name: 'github', match: { path: '/github' }, upstream: `${upstream.url}/mcp`, ...options.route };
@@ -61,6 +52,7 @@ export async function startGateway(t: TestContext, options: GatewayOptions = {})
   const app = await startTestApp(t, config);
   const subjectToken = await authorizationServer.mint();
   const authorization = `Bearer ${subjectToken}`;
+  /** The token and its header are a caller's. A test may change the config, and reload it. */
   return { app, authorizationServer, upstream, subjectToken, authorization, config };
 }
 
@@ -107,17 +99,7 @@ export async function startPlainGateway(t: TestContext, options: GatewayOptions 
 }
 
 /** cambist on both sides of an agent: callers reach it, and it reaches its backend, through cambist. */
-export interface InboundGateway {
-  readonly app: RunningApp;
-  readonly url: string;
-  readonly authorizationServer: FakeAuthorizationServer;
-  readonly agent: FakeUpstream;
-  readonly backend: FakeUpstream;
-  /** A token for the agent. */
-  mint(fields?: Parameters<FakeAuthorizationServer['mint']>[0]): Promise<string>;
-  /** The current config, for tests that change and reload it. */
-  readonly config: Record<string, unknown> & { inbound: Record<string, unknown> };
-}
+export type InboundGateway = Awaited<ReturnType<typeof startInboundGateway>>;
 
 interface InboundGatewayOptions {
   readonly agent?: UpstreamHandler;
@@ -133,14 +115,12 @@ interface InboundGatewayOptions {
 /** The audience of callers' tokens. */
 export const AGENT = 'agent';
 
-export async function startInboundGateway(
-  t: TestContext,
-  options: InboundGatewayOptions = {},
-): Promise<InboundGateway> {
+export async function startInboundGateway(t: TestContext, options: InboundGatewayOptions = {}) {
   const authorizationServer = await startFakeAuthorizationServer(t);
   const agent = await startFakeUpstream(t, options.agent ?? echoOrStayOpen);
   const backend = await startFakeUpstream(t, options.backend ?? echo);
-  const config = {
+  /** For tests that change and reload it. */
+  const config: Record<string, unknown> & { inbound: Record<string, unknown> } = {
     authorization_servers: {
       local: clientOf(authorizationServer),
     },
@@ -163,7 +143,8 @@ export async function startInboundGateway(
     authorizationServer,
     agent,
     backend,
-    mint: (fields) => authorizationServer.mint({ audience: AGENT, ...fields }),
+    /** Mints a token for the agent. */
+    mint: (fields?: MintFields) => authorizationServer.mint({ audience: AGENT, ...fields }),
     config,
   };
 }
@@ -176,30 +157,14 @@ export const echoOrStayOpen: UpstreamHandler = (request, response) => {
   response.writeHead(200).flushHeaders();
 };
 
-/** A handle, and the request of its caller that is in flight until `close` or the end of the test. */
-interface OpenHandle {
-  readonly handle: string;
-  /** The handle as the agent got it in baggage. Empty if it got none. */
-  readonly inBaggage: string;
-  close(): void;
-}
-
 /** Sends a request of a caller that the agent leaves open. */
-export async function openHandle(
-  t: TestContext,
-  gateway: InboundGateway,
-  fields?: Parameters<InboundGateway['mint']>[0],
-): Promise<OpenHandle> {
+export async function openHandle(t: TestContext, gateway: InboundGateway, fields?: MintFields) {
   const token = await gateway.mint(fields);
   return openHandleOf(t, gateway, token);
 }
 
-/** The same for a token. */
-export async function openHandleOf(
-  t: TestContext,
-  gateway: Pick<InboundGateway, 'url' | 'agent'>,
-  token: string,
-): Promise<OpenHandle> {
+/** The same for a token. The request is in flight until `close` or the end of the test. `inBaggage` is the agent's handle in baggage, or empty. */
+export async function openHandleOf(t: TestContext, gateway: Pick<InboundGateway, 'url' | 'agent'>, token: string) {
   const response = await open(`${gateway.url}${HELD}`, { headers: { authorization: `Bearer ${token}` } });
   const close = () => void response.destroy();
   t.after(close);

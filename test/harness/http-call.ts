@@ -65,14 +65,7 @@ function withHost(headers: OutgoingHttpHeaders | readonly string[], url: string)
 }
 
 /** A TCP connection. */
-export interface RawConnection {
-  readonly socket: Socket;
-  send(text: string | Buffer): void;
-  received(): string;
-  /** Waits for a text, and returns everything received. @throws Error if the connection closes first */
-  until(text: string | RegExp): Promise<string>;
-  closed(): Promise<string>;
-}
+export type RawConnection = ReturnType<typeof rawConnection>;
 
 /** @param url of a TCP listener, or `unix:` and a path */
 export async function connectRaw(url: string): Promise<RawConnection> {
@@ -87,7 +80,7 @@ export async function connectRaw(url: string): Promise<RawConnection> {
 }
 
 /** Reads everything from a connection. */
-export function rawConnection(socket: Socket): RawConnection {
+export function rawConnection(socket: Socket) {
   let text = '';
   let isClosed = false;
   const waiting = new Set<() => void>();
@@ -113,9 +106,10 @@ export function rawConnection(socket: Socket): RawConnection {
     });
   return {
     socket,
-    send: (bytes) => void socket.write(bytes),
+    send: (bytes: string | Buffer) => void socket.write(bytes),
     received: () => text,
-    until: (wanted) =>
+    /** Waits for a text, and returns everything received. @throws Error if the connection closes first */
+    until: (wanted: string | RegExp) =>
       wait(
         () => (typeof wanted === 'string' ? text.includes(wanted) : wanted.test(text)),
         () => isClosed,

@@ -13,13 +13,6 @@ export interface ServerTls {
   clientCa?: string;
 }
 
-export interface HttpServer {
-  /** `http://127.0.0.1:…`, or `https://localhost:…` with TLS. */
-  url: string;
-  port: number;
-  close(): Promise<void>;
-}
-
 export interface HttpServerOptions {
   tls?: ServerTls;
   /** The default, 0, is any available port. */
@@ -29,8 +22,8 @@ export interface HttpServerOptions {
   upgrade?: (request: IncomingMessage, socket: Duplex) => void;
 }
 
-/** Starts a server on loopback. `close` also closes its connections. */
-export async function startHttpServer(listener: RequestListener, options: HttpServerOptions = {}): Promise<HttpServer> {
+/** Starts a server on loopback, at `http://127.0.0.1:…`, or `https://localhost:…` with TLS. `close` also closes its connections. */
+export async function startHttpServer(listener: RequestListener, options: HttpServerOptions = {}) {
   const { tls, port = 0, at, upgrade } = options;
   const server = tls === undefined ? createServer(listener) : createTlsServer(tlsOptions(tls), listener);
   if (upgrade !== undefined) server.on('upgrade', upgrade);

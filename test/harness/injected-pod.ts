@@ -18,14 +18,6 @@ spec:
         image: agent:1
 `;
 
-interface WebhookResponse {
-  readonly status: number;
-  readonly headers: IncomingHttpHeaders;
-  readonly body: string;
-  /** The serial number of the server's certificate. */
-  readonly serial: string;
-}
-
 interface WebhookCall {
   readonly url: string;
   /** The only trusted certificate, as PEM. */
@@ -35,19 +27,21 @@ interface WebhookCall {
   readonly method?: string;
 }
 
-/** Calls a webhook as the API server does, over verified TLS on a new connection. */
+/** Calls a webhook as the API server does, over verified TLS on a new connection. `serial` is the number of the server's certificate. */
 export function callWebhook({ url, ca, body, contentType = 'application/json', method = 'POST' }: WebhookCall) {
-  return new Promise<WebhookResponse>((resolve, reject) => {
-    const headers = { 'content-type': contentType, 'content-length': Buffer.byteLength(body) };
-    const call = request(url, { method, ca, headers, agent: false, servername: 'localhost' }, (response) => {
-      const socket = response.socket as TLSSocket;
-      const serial = socket.getPeerCertificate().serialNumber;
-      const { statusCode: status = 0, headers: received } = response;
-      text(response).then((content) => resolve({ status, headers: received, body: content, serial }), reject);
-    });
-    call.on('error', reject);
-    call.end(body);
-  });
+  return new Promise<{ status: number; headers: IncomingHttpHeaders; body: string; serial: string }>(
+    (resolve, reject) => {
+      const headers = { 'content-type': contentType, 'content-length': Buffer.byteLength(body) };
+      const call = request(url, { method, ca, headers, agent: false, servername: 'localhost' }, (response) => {
+        const socket = response.socket as TLSSocket;
+        const serial = socket.getPeerCertificate().serialNumber;
+        const { statusCode: status = 0, headers: received } = response;
+        text(response).then((content) => resolve({ status, headers: received, body: content, serial }), reject);
+      });
+      call.on('error', reject);
+      call.end(body);
+    },
+  );
 }
 
 /** An AdmissionReview of the creation of a pod, as the API server sends it. */

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
 import { soon } from './eventually.ts';
-import { type Gateway, type GatewayOptions, startGateway } from './gateway.ts';
+import { type GatewayOptions, startGateway } from './gateway.ts';
 import { connectRaw, type RawConnection, rawConnection } from './http-call.ts';
 import { temporaryFolder } from './lifetime.ts';
 import { sumSamples } from './metric-samples.ts';
@@ -14,26 +14,12 @@ export const INTERCEPTED = 'mcp.example.com';
 
 export const ESTABLISHED = 'HTTP/1.1 200 Connection Established\r\n\r\n';
 
-export interface InterceptedGateway extends Gateway {
-  readonly trustDir: string;
-  readonly ca: string;
-  /** Opens a tunnel. @param authority `mcp.example.com:443` by default */
-  tunnel(authority?: string, headers?: string): Promise<RawConnection>;
-  /**
-   * Opens a TLS connection to the intercepted host inside a tunnel.
-   * @throws {Error} where the handshake fails
-   */
-  connectTls(options?: TlsOptions): Promise<SecureConnection>;
-}
+export type InterceptedGateway = Awaited<ReturnType<typeof startIntercepted>>;
 
-export interface TlsOptions extends ConnectionOptions {
+interface TlsOptions extends ConnectionOptions {
   readonly authority?: string;
   /** Headers of the CONNECT, as lines. */
   readonly headers?: string;
-}
-
-export interface SecureConnection extends RawConnection {
-  readonly socket: TLSSocket;
 }
 
 export interface InterceptedOptions extends GatewayOptions {
@@ -45,7 +31,7 @@ export interface InterceptedOptions extends GatewayOptions {
 export async function startIntercepted(
   t: TestContext,
   { listen: addresses = [], ...options }: InterceptedOptions = {},
-): Promise<InterceptedGateway> {
+) {
   const trustDir = temporaryFolder(t);
   const gateway = await startGateway(t, {
     ...options,
@@ -57,8 +43,10 @@ export async function startIntercepted(
     ...gateway,
     trustDir,
     ca,
-    tunnel: (authority, headers) => openTunnel(gateway.app.url, authority, headers),
-    connectTls: (tls) => connectIntercepted(gateway.app.url, ca, tls),
+    /** Opens a tunnel. @param authority `mcp.example.com:443` by default */
+    tunnel: (authority?: string, headers?: string) => openTunnel(gateway.app.url, authority, headers),
+    /** Opens a TLS connection to the intercepted host inside a tunnel. @throws {Error} where the handshake fails */
+    connectTls: (tls?: TlsOptions) => connectIntercepted(gateway.app.url, ca, tls),
   };
 }
 
@@ -75,11 +63,7 @@ export async function openTunnel(url: string, authority = `${INTERCEPTED}:443`, 
  * @param ca PEM
  * @throws {Error} where the handshake fails
  */
-export async function connectIntercepted(
-  url: string,
-  ca: string,
-  { authority, headers, ...more }: TlsOptions = {},
-): Promise<SecureConnection> {
+export async function connectIntercepted(url: string, ca: string, { authority, headers, ...more }: TlsOptions = {}) {
   const { socket } = await openTunnel(url, authority, headers);
   socket.removeAllListeners('data');
   return secured(connect({ socket, ca, servername: INTERCEPTED, ...more })).catch((error: unknown) => {
@@ -90,7 +74,7 @@ export async function connectIntercepted(
 }
 
 /** Waits for the handshake of a client. */
-export async function secured(socket: TLSSocket): Promise<SecureConnection> {
+export async function secured(socket: TLSSocket) {
   const connection = rawConnection(socket);
   await soon(
     'the handshake',

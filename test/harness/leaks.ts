@@ -22,15 +22,7 @@ function append(extension: string, text: string): void {
   if (folder !== undefined) appendFileSync(join(folder, `${process.pid}${extension}`), text);
 }
 
-export interface LeakWatch {
-  /** Remembers a token, secret or key that must not leak. */
-  remember(secret: string): void;
-  /**
-   * Searches the texts for all remembered secrets, unencoded and in common encodings.
-   * @throws AssertionError with the name of the text and the form of the secret, but not the secret itself
-   */
-  assertNoLeak(texts: Readonly<Record<string, string>>): void;
-}
+export type LeakWatch = ReturnType<typeof createLeakWatch>;
 
 /** Shorter secrets would match ordinary words. */
 const MIN_SECRET_LENGTH = 8;
@@ -38,11 +30,12 @@ const MIN_SECRET_LENGTH = 8;
 /** The length of the part of a signature that counts as a leak. A truncated token is also a leak. */
 const SIGNATURE_PREFIX_LENGTH = 20;
 
-export function createLeakWatch(): LeakWatch {
+export function createLeakWatch() {
   const needles = new Map<string, string>();
   let remembered = 0;
   return {
-    remember: (secret) => {
+    /** Remembers a token, secret or key that must not leak. */
+    remember: (secret: string): void => {
       if (secret.length < MIN_SECRET_LENGTH) {
         throw new RangeError(
           `a secret of fewer than ${MIN_SECRET_LENGTH} characters cannot be distinguished from other text`,
@@ -52,7 +45,11 @@ export function createLeakWatch(): LeakWatch {
       recordSecret(secret);
       for (const [form, needle] of formsOf(secret)) needles.set(needle, `secret ${remembered}, ${form}`);
     },
-    assertNoLeak: (texts) => {
+    /**
+     * Searches the texts for all remembered secrets, unencoded and in common encodings.
+     * @throws AssertionError with the name of the text and the form of the secret, but not the secret itself
+     */
+    assertNoLeak: (texts: Readonly<Record<string, string>>): void => {
       const leaks: string[] = [];
       for (const [name, text] of Object.entries(texts)) {
         for (const [needle, description] of needles) {

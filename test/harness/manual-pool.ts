@@ -2,16 +2,11 @@ import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import { type Dispatcher, errors } from 'undici';
 import type { Connect } from '../../src/transport/connector.ts';
-import { createHttp1Pool, type Http1Pool } from '../../src/transport/http1/dispatcher.ts';
+import { createHttp1Pool } from '../../src/transport/http1/dispatcher.ts';
 import type { Sockets } from '../../src/transport/http1/sockets.ts';
 
 /** A connection whose upstream end is played by the test. */
-export interface UpstreamEnd {
-  readonly socket: Duplex;
-  readonly targets: string[];
-  /** Responds to the last request with its target as body. */
-  respond(): void;
-}
+type UpstreamEnd = ReturnType<typeof upstreamEnd>;
 
 export interface PendingConnection {
   succeed(): UpstreamEnd;
@@ -19,19 +14,9 @@ export interface PendingConnection {
 }
 
 /** A pool whose connections open when the test opens them. */
-export interface ManualPool {
-  readonly pool: Http1Pool;
-  readonly dispatcher: Dispatcher;
-  /** Connections that are still connecting. */
-  readonly pending: PendingConnection[];
-  readonly connections: UpstreamEnd[];
-  /** The number of times that the pool was empty. */
-  emptied: number;
-  /** Destroys the pool and pending connections, as its dispatcher does. */
-  destroy(): void;
-}
+export type ManualPool = ReturnType<typeof manualPool>;
 
-export function manualPool(): ManualPool {
+export function manualPool() {
   const connect: Connect = (_, connected) => {
     const pendingConnection: PendingConnection = {
       succeed() {
@@ -65,12 +50,15 @@ export function manualPool(): ManualPool {
     pool.dispatch(options, handler);
     return true;
   };
-  const manual: ManualPool = {
+  const manual = {
     pool,
     dispatcher: { dispatch } as Dispatcher,
-    pending: [],
-    connections: [],
+    /** Connections that are still connecting. */
+    pending: [] as PendingConnection[],
+    connections: [] as UpstreamEnd[],
+    /** The number of times that the pool was empty. */
     emptied: 0,
+    /** Destroys the pool and pending connections, as its dispatcher does. */
     destroy() {
       const reason = new errors.ClientDestroyedError();
       pool.destroy(reason);
@@ -80,7 +68,7 @@ export function manualPool(): ManualPool {
   return manual;
 }
 
-function upstreamEnd(): UpstreamEnd {
+function upstreamEnd() {
   const targets: string[] = [];
   const socket = new Duplex({
     read() {},
@@ -93,6 +81,7 @@ function upstreamEnd(): UpstreamEnd {
   return {
     socket,
     targets,
+    /** Responds to the last request with its target as body. */
     respond() {
       const body = targets.at(-1) as string;
       socket.push(`HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n${body}`);

@@ -1,16 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
-import type { AgentClient, AgentSdk } from './agent-client.ts';
-import {
-  type RunningAuthorizationServer,
-  type SubjectTokenFields,
-  startAuthorizationServer,
-} from './authorization-server.ts';
-import { type CambistProcess, type Launch, startCambist } from './cambist-process.ts';
+import type { AgentSdk } from './agent-client.ts';
+import { type SubjectTokenFields, startAuthorizationServer } from './authorization-server.ts';
+import { type Launch, startCambist } from './cambist-process.ts';
 import { TOKEN_TIMEOUT } from './fake-authorization-server.ts';
-import { createLeakWatch, type LeakWatch } from './leaks.ts';
+import { createLeakWatch } from './leaks.ts';
 import { keepParts, type Lifetime } from './lifetime.ts';
-import { type McpBackend, startMcpBackend } from './mcp-fixture/server.ts';
+import { startMcpBackend } from './mcp-fixture/server.ts';
 
 export type RouteName = 'github' | 'docs';
 
@@ -23,25 +19,13 @@ export interface McpSetupOptions {
   launch?: Launch;
 }
 
-export interface McpSetup {
-  authorizationServer: RunningAuthorizationServer;
-  backends: Record<RouteName, McpBackend>;
-  cambist: CambistProcess;
-  /** Watches for the client secret and all subject tokens. */
-  leaks: LeakWatch;
-  /** The URL of a backend through cambist. */
-  url(route: RouteName): string;
-  /** Issues a caller's token. Its audiences are the agent and cambist, so the backends refuse it. */
-  subjectToken(fields?: Partial<SubjectTokenFields>): Promise<string>;
-  /** Connects as `alice`, or with the given token. */
-  connect(sdk: AgentSdk, route: RouteName, token?: string): Promise<AgentClient>;
-}
+export type McpSetup = Awaited<ReturnType<typeof startMcpSetup>>;
 
 const CLIENT_ID = 'cambist';
 const SCOPES: Record<RouteName, string[]> = { github: ['repo:read', 'issues:read'], docs: ['docs:read'] };
 
 /** Starts an authorization server, two MCP backends that accept only tokens issued for them, and cambist. */
-export async function startMcpSetup(t: Lifetime, options: McpSetupOptions = {}): Promise<McpSetup> {
+export async function startMcpSetup(t: Lifetime, options: McpSetupOptions = {}) {
   const { change = (config) => config, files = {}, launch } = options;
   const clientSecret = randomBytes(24).toString('base64url');
   const leaks = createLeakWatch();
@@ -73,7 +57,9 @@ export async function startMcpSetup(t: Lifetime, options: McpSetupOptions = {}):
     ...(launch === undefined ? {} : { launch }),
   });
   await cambist.ready();
+  /** The URL of a backend through cambist. */
   const url = (route: RouteName) => `${cambist.url}/${route}`;
+  /** A caller's token. Its audiences are the agent and cambist, so the backends refuse it. */
   const subjectToken = async (fields: Partial<SubjectTokenFields> = {}) => {
     const audience = ['my-agent', CLIENT_ID];
     const token = await authorizationServer.issueSubjectToken({ sub: 'alice', audience, ...fields });
@@ -87,6 +73,8 @@ export async function startMcpSetup(t: Lifetime, options: McpSetupOptions = {}):
     leaks,
     url,
     subjectToken,
-    connect: async (sdk, route, token) => parts.keep(await sdk.connect(url(route), token ?? (await subjectToken()))),
+    /** Connects as `alice`, or with the given token. */
+    connect: async (sdk: AgentSdk, route: RouteName, token?: string) =>
+      parts.keep(await sdk.connect(url(route), token ?? (await subjectToken()))),
   };
 }

@@ -5,25 +5,7 @@ import type { ConnectStore, StoreConnection } from '../../src/shared-cache/store
  * A store in this process, with faults. It does what the scripts do at a real server, on which test/external/store runs them. Values
  * do not expire by themselves: readers must not depend on it.
  */
-export interface MemoryStore {
-  /** A test may wrap it. */
-  connect: ConnectStore;
-  readonly values: Map<string, string>;
-  /** Names of records by set, with their expiry. */
-  readonly sets: Map<string, Map<string, number>>;
-  readonly records: Map<string, Map<string, string>>;
-  readonly messages: { readonly channel: string; readonly message: string }[];
-  /** The fault of each operation and connection from now on. `silent`: no reply. */
-  fault: Error | 'silent' | undefined;
-  /** Delivers no messages, but says that it does. */
-  withholds: boolean;
-  operations: number;
-  connections: number;
-  /** Ends every open connection with an error. */
-  drop(error: Error): void;
-  /** Delivers a message as the server does. */
-  deliver(channel: string, message: string): void;
-}
+export type MemoryStore = ReturnType<typeof createMemoryStore>;
 
 /**
  * Changes records, as an attacker at the server can.
@@ -50,7 +32,7 @@ export function spoil(
 type Reply = string | number | string[];
 type Run = (keys: readonly string[], args: readonly string[]) => Reply;
 
-export function createMemoryStore(): MemoryStore {
+export function createMemoryStore() {
   const values = new Map<string, string>();
   const sets = new Map<string, Map<string, number>>();
   const records = new Map<string, Map<string, string>>();
@@ -111,51 +93,59 @@ export function createMemoryStore(): MemoryStore {
     },
   };
 
-  const store: MemoryStore = {
+  const connect: ConnectStore = async (_shared, onLost) => {
+    store.connections += 1;
+    await reply(() => undefined);
+    const own = new Set<{ channel: string; listener: (message: string) => void }>();
+    const connection: StoreConnection = {
+      run: ({ name }, keys, args) => reply(() => (scripts[name] as Run)(keys, args)),
+      get: (key) => reply(() => values.get(key)),
+      set: (key, value) => reply(() => values.set(key, value)),
+      add: (key, value) => reply(() => values.has(key) || values.set(key, value)),
+      delete: (keys) => reply(() => keys.map((key) => [values, sets, records].some((each) => each.delete(key)))),
+      publish: (channel, message) =>
+        reply(() => {
+          store.messages.push({ channel, message });
+          const receivers = [...listeners].filter((each) => each.channel === channel).length;
+          if (!store.withholds) store.deliver(channel, message);
+          return receivers;
+        }),
+      subscribe: (channel, listener) =>
+        reply(() => {
+          const each = { channel, listener };
+          own.add(each);
+          listeners.add(each);
+        }),
+      destroy() {
+        losers.delete(onLost);
+        for (const each of own) listeners.delete(each);
+      },
+    };
+    losers.add(onLost);
+    return connection;
+  };
+
+  const store = {
+    /** A test may wrap it. */
+    connect,
     values,
+    /** Names of records by set, with their expiry. */
     sets,
     records,
-    messages: [],
-    fault: undefined,
+    messages: [] as { readonly channel: string; readonly message: string }[],
+    /** The fault of each operation and connection from now on. `silent`: no reply. */
+    fault: undefined as Error | 'silent' | undefined,
+    /** Delivers no messages, but says that it does. */
     withholds: false,
     operations: 0,
     connections: 0,
-    drop(error) {
+    /** Ends every open connection with an error. */
+    drop(error: Error) {
       for (const lose of [...losers]) lose(error);
     },
-    deliver(channel, message) {
+    /** Delivers a message as the server does. */
+    deliver(channel: string, message: string) {
       for (const each of [...listeners]) if (each.channel === channel) each.listener(message);
-    },
-    async connect(_shared, onLost) {
-      store.connections += 1;
-      await reply(() => undefined);
-      const own = new Set<{ channel: string; listener: (message: string) => void }>();
-      const connection: StoreConnection = {
-        run: ({ name }, keys, args) => reply(() => (scripts[name] as Run)(keys, args)),
-        get: (key) => reply(() => values.get(key)),
-        set: (key, value) => reply(() => values.set(key, value)),
-        add: (key, value) => reply(() => values.has(key) || values.set(key, value)),
-        delete: (keys) => reply(() => keys.map((key) => [values, sets, records].some((each) => each.delete(key)))),
-        publish: (channel, message) =>
-          reply(() => {
-            store.messages.push({ channel, message });
-            const receivers = [...listeners].filter((each) => each.channel === channel).length;
-            if (!store.withholds) store.deliver(channel, message);
-            return receivers;
-          }),
-        subscribe: (channel, listener) =>
-          reply(() => {
-            const each = { channel, listener };
-            own.add(each);
-            listeners.add(each);
-          }),
-        destroy() {
-          losers.delete(onLost);
-          for (const each of own) listeners.delete(each);
-        },
-      };
-      losers.add(onLost);
-      return connection;
     },
   };
 

@@ -1,34 +1,11 @@
 import { startHttpServer } from './http-server.ts';
 import type { Lifetime } from './lifetime.ts';
 
-export interface ReceivedSpan {
-  readonly traceId: string;
-  readonly spanId: string;
-  /** Empty for the first span of a trace. */
-  readonly parentSpanId: string;
-  readonly name: string;
-  readonly kind: 'internal' | 'server' | 'client' | 'other';
-  readonly attributes: Readonly<Record<string, unknown>>;
-  readonly isError: boolean;
-  readonly durationMs: number;
-  /** Attributes of the sending process. */
-  readonly resource: Readonly<Record<string, unknown>>;
-}
+export type ReceivedSpan = Readonly<ReturnType<typeof readSpan>>;
 
-interface ReceivedLog {
-  readonly event: string;
-  readonly body: unknown;
-  readonly resource: Readonly<Record<string, unknown>>;
-}
+type ReceivedLog = ReturnType<typeof readLogs>[number];
 
-export interface OtlpReceiver {
-  /** The value of `OTEL_EXPORTER_OTLP_ENDPOINT`. */
-  readonly url: string;
-  readonly spans: readonly ReceivedSpan[];
-  readonly logs: readonly ReceivedLog[];
-  /** All received bytes, as latin1. */
-  received(): string;
-}
+export type OtlpReceiver = Awaited<ReturnType<typeof startOtlpReceiver>>;
 
 type Fields = ReturnType<typeof readMessage>;
 
@@ -36,7 +13,7 @@ const KINDS = ['other', 'internal', 'server', 'client', 'other', 'other'] as con
 const STATUS_ERROR = 2n;
 
 /** Receives traces and logs over OTLP/HTTP in protobuf, like a collector. */
-export async function startOtlpReceiver(t: Lifetime): Promise<OtlpReceiver> {
+export async function startOtlpReceiver(t: Lifetime) {
   const spans: ReceivedSpan[] = [];
   const logs: ReceivedLog[] = [];
   const bodies: Buffer[] = [];
@@ -55,6 +32,7 @@ export async function startOtlpReceiver(t: Lifetime): Promise<OtlpReceiver> {
     response.writeHead(200, { 'content-type': 'application/x-protobuf' }).end();
   });
   t.after(server.close);
+  /** `url` is the value of `OTEL_EXPORTER_OTLP_ENDPOINT`. `received` has all bytes, as latin1. */
   return { url: server.url, spans, logs, received: () => Buffer.concat(bodies).toString('latin1') };
 }
 
@@ -68,7 +46,7 @@ function readRequest(body: Buffer): ReceivedSpan[] {
 }
 
 /** @see opentelemetry-proto, ExportLogsServiceRequest */
-function readLogs(body: Buffer): ReceivedLog[] {
+function readLogs(body: Buffer) {
   return messages(readMessage(body), 1).flatMap((resourceLogs) => {
     const [resource] = messages(resourceLogs, 1);
     const attributes = resource === undefined ? {} : readAttributes(resource, 1);
@@ -81,19 +59,21 @@ function readLogs(body: Buffer): ReceivedLog[] {
   });
 }
 
-function readSpan(span: Fields, resource: ReceivedSpan['resource']): ReceivedSpan {
+function readSpan(span: Fields, resource: Readonly<Record<string, unknown>>) {
   const bytes = (number: number): Buffer => (span.get(number)?.[0] as Buffer | undefined) ?? Buffer.alloc(0);
   const figure = (number: number): bigint => (span.get(number)?.[0] as bigint | undefined) ?? 0n;
   const status = messages(span, 15)[0];
   return {
     traceId: bytes(1).toString('hex'),
     spanId: bytes(2).toString('hex'),
+    /** Empty for the first span of a trace. */
     parentSpanId: bytes(4).toString('hex'),
     name: bytes(5).toString(),
     kind: KINDS[Number(figure(6))] ?? 'other',
     attributes: readAttributes(span, 9),
     isError: status?.get(3)?.[0] === STATUS_ERROR,
     durationMs: Number(figure(8) - figure(7)) / 1e6,
+    /** Attributes of the sending process. */
     resource,
   };
 }

@@ -7,7 +7,7 @@ import type {
   OAuthClientMetadata,
   OAuthTokens,
 } from '@modelcontextprotocol/sdk/shared/auth.js';
-import { type RunningApp, startTestApp, type WrittenConfig } from './app.ts';
+import { startTestApp } from './app.ts';
 import {
   type Behaviour,
   type FakeAuthorizationServer,
@@ -17,7 +17,7 @@ import {
 } from './fake-authorization-server.ts';
 import { respond, startFakeUpstream } from './fake-upstream.ts';
 import type { Lifetime } from './lifetime.ts';
-import { type McpBackend, startMcpBackend } from './mcp-fixture/server.ts';
+import { startMcpBackend } from './mcp-fixture/server.ts';
 
 /** One visit of a user to the authorization endpoint. */
 interface SignIn {
@@ -112,20 +112,13 @@ export const SCOPE = 'openid agent';
 /** The scope that the tool `scoped` wants. It exists at the backend alone. */
 export const BACKEND_SCOPE = 'repo:write';
 
-export interface RefusingSetup {
-  readonly app: RunningApp;
-  readonly server: SignInServer;
-  readonly fixture: McpBackend;
-  /** The current config, for tests that change and reload it. */
-  readonly config: WrittenConfig;
-  readonly url: string;
-}
+export type RefusingSetup = Awaited<ReturnType<typeof startRefusingSetup>>;
 
 /**
  * cambist between a server where users sign in and an MCP server. Calls of some tools fail: those of `REFUSALS`, `unreachable`
  * by 502 `ERR_UPSTREAM_UNREACHABLE`, and `scoped` by a 403 of the backend that asks for a scope.
  */
-export async function startRefusingSetup(t: TestContext): Promise<RefusingSetup> {
+export async function startRefusingSetup(t: TestContext) {
   const server = await startSignInServer(t);
   const fixture = await startMcpBackend(t, { issuer: server.issuer, jwksUri: server.jwksUri });
   const scoped = await startFakeUpstream(
@@ -157,6 +150,7 @@ export async function startRefusingSetup(t: TestContext): Promise<RefusingSetup>
     ],
   };
   const app = await startTestApp(t, config);
+  /** A test may change the config, and reload it. */
   return { app, server, fixture, config, url: `${app.url}/mcp` };
 }
 

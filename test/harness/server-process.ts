@@ -3,10 +3,7 @@ import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Agent, request } from 'undici';
 
-export interface ServerProcess {
-  output(): string;
-  close(): Promise<void>;
-}
+export type ServerProcess = Awaited<ReturnType<typeof startServer>>;
 
 export interface ServerOptions {
   command: string;
@@ -27,7 +24,7 @@ const STOP_TIMEOUT_MS = 15_000;
  * Starts another program and waits until it is ready.
  * @throws Error with the output, if it exits early or takes too long
  */
-export async function startServer(options: ServerOptions): Promise<ServerProcess> {
+export async function startServer(options: ServerOptions) {
   const { command, args, cwd, env = {}, readyUrl, ca, startTimeoutMs } = options;
   const child = spawn(command, args, { cwd, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
   let output = '';

@@ -3,18 +3,8 @@ import { createServer as createTlsServer } from 'node:tls';
 import type { Certificate } from './certificates.ts';
 import { closeServer, listen } from './http-server.ts';
 
-/** A TLS proxy in front of a plain server. The test learns of each connection before it opens. */
-export interface SlowTls {
-  url: string;
-  /** Run before the next connections open, one each. */
-  before: (() => void)[];
-  /** The number of next connections to close as soon as they are established. */
-  closedAtOnce: number;
-  close(): Promise<void>;
-}
-
-/** @param port the port of the plain server */
-export async function startSlowTls(port: number, { key, cert }: Certificate): Promise<SlowTls> {
+/** Starts a TLS proxy in front of a plain server on this port. The test learns of each connection before it opens. */
+export async function startSlowTls(port: number, { key, cert }: Certificate) {
   const sockets = new Set<Socket>();
   const keep = (socket: Socket): void => {
     sockets.add(socket);
@@ -40,9 +30,11 @@ export async function startSlowTls(port: number, { key, cert }: Certificate): Pr
     tls.emit('connection', socket);
   });
   const address = await listen(server);
-  const slow: SlowTls = {
+  const slow = {
     url: `https://localhost:${address.port}`,
-    before: [],
+    /** Run before the next connections open, one each. */
+    before: [] as (() => void)[],
+    /** The number of next connections to close as soon as they are established. */
     closedAtOnce: 0,
     close: () => {
       const closed = closeServer(server);

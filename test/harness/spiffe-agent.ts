@@ -64,24 +64,9 @@ export function jwtSvid(claims: Readonly<Record<string, unknown>>): string {
 type GrpcError = { readonly code: status; readonly details: string };
 
 /** An agent whose responses the test chooses. */
-export interface FakeSpiffeAgent {
-  readonly address: string;
-  /** Streams that are open. */
-  readonly open: number;
-  /** Calls of FetchX509SVID so far. */
-  readonly streams: number;
-  /** Requests of FetchJWTSVID so far. */
-  readonly jwtRequests: readonly Buffer[];
-  /** The current response: sent to each open stream, and to each further one. An error ends them. */
-  send(response: Buffer | GrpcError): void;
-  /** Responses to FetchJWTSVID. */
-  onJwt(respond: (request: Buffer) => Buffer | GrpcError | Promise<Buffer>): void;
-  start(): Promise<void>;
-  /** Closes the socket and all connections. */
-  stop(): void;
-}
+export type FakeSpiffeAgent = Awaited<ReturnType<typeof startSpiffeAgent>>;
 
-export async function startSpiffeAgent(t: { after(run: () => void): void }): Promise<FakeSpiffeAgent> {
+export async function startSpiffeAgent(t: { after(run: () => void): void }) {
   const folder = mkdtempSync(join(tmpdir(), 'spiffe-'));
   const socket = join(folder, 'agent.sock');
   const address = `unix://${socket}`;
@@ -89,7 +74,10 @@ export async function startSpiffeAgent(t: { after(run: () => void): void }): Pro
   const jwtRequests: Buffer[] = [];
   let streams = 0;
   let current: Buffer | GrpcError = { code: status.PERMISSION_DENIED, details: 'no identity issued' };
-  let respondJwt: Parameters<FakeSpiffeAgent['onJwt']>[0] = () => ({ code: status.UNAVAILABLE, details: 'no token' });
+  let respondJwt: (request: Buffer) => Buffer | GrpcError | Promise<Buffer> = () => ({
+    code: status.UNAVAILABLE,
+    details: 'no token',
+  });
   let server: Server | undefined;
 
   const hasHeader = (call: { metadata: { get(key: string): unknown[] } }): boolean =>
@@ -116,20 +104,25 @@ export async function startSpiffeAgent(t: { after(run: () => void): void }): Pro
     call.emit('error', asError(current));
   };
 
-  const agent: FakeSpiffeAgent = {
+  const agent = {
     address,
+    /** Streams that are open. */
     get open() {
       return open.size;
     },
+    /** Calls of FetchX509SVID so far. */
     get streams() {
       return streams;
     },
-    jwtRequests,
-    send(response) {
+    /** Requests of FetchJWTSVID so far. */
+    jwtRequests: jwtRequests as readonly Buffer[],
+    /** The current response: sent to each open stream, and to each further one. An error ends them. */
+    send(response: Buffer | GrpcError) {
       current = response;
       for (const call of [...open]) deliver(call);
     },
-    onJwt(respond) {
+    /** Responses to FetchJWTSVID. */
+    onJwt(respond: typeof respondJwt) {
       respondJwt = respond;
     },
     async start() {
@@ -148,6 +141,7 @@ export async function startSpiffeAgent(t: { after(run: () => void): void }): Pro
         );
       });
     },
+    /** Closes the socket and all connections. */
     stop() {
       server?.forceShutdown();
       open.clear();

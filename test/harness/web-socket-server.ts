@@ -1,32 +1,18 @@
 import { createHash } from 'node:crypto';
-import { createServer, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
+import { createServer, type IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { closeServer, listen } from './http-server.ts';
 import type { Lifetime } from './lifetime.ts';
 
-export interface Handshake {
-  url: string;
-  headers: IncomingHttpHeaders;
-  rawHeaders: string[];
-  authorization: string | undefined;
-  socket: Duplex;
-}
+type Handshake = ReturnType<typeof receive>;
 
-export interface WebSocketServer {
-  url: string;
-  port: number;
-  handshakes: Handshake[];
-  /** Returns a response that refuses the handshake and closes the connection; undefined to accept. */
-  refusal: (handshake: Handshake) => string | undefined;
-  /** A text frame sent in the same write as the handshake response. */
-  greeting: string | undefined;
-}
+export type WebSocketServer = Awaited<ReturnType<typeof startWebSocketServer>>;
 
 /** RFC 6455 section 1.3. */
 const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
 
 /** A WebSocket server that echoes texts. It supports only short texts in unfragmented frames. */
-export async function startWebSocketServer(t: Lifetime): Promise<WebSocketServer> {
+export async function startWebSocketServer(t: Lifetime) {
   const sockets = new Set<Duplex>();
   const server = createServer((request, response) => {
     response.writeHead(200, { 'content-type': 'application/json' });
@@ -43,12 +29,14 @@ export async function startWebSocketServer(t: Lifetime): Promise<WebSocketServer
     else acceptWebSocket(request, socket, running.greeting);
   });
   const { port } = await listen(server);
-  const running: WebSocketServer = {
+  const running = {
     url: `http://127.0.0.1:${port}`,
     port,
-    handshakes: [],
-    refusal: () => undefined,
-    greeting: undefined,
+    handshakes: [] as Handshake[],
+    /** Returns a response that refuses the handshake and closes the connection; undefined to accept. */
+    refusal: (_handshake: Handshake): string | undefined => undefined,
+    /** A text frame sent in the same write as the handshake response. */
+    greeting: undefined as string | undefined,
   };
   t.after(() => {
     for (const socket of sockets) socket.destroy();
@@ -59,7 +47,7 @@ export async function startWebSocketServer(t: Lifetime): Promise<WebSocketServer
   return running;
 }
 
-function receive({ url = '', headers, rawHeaders }: IncomingMessage, socket: Duplex): Handshake {
+function receive({ url = '', headers, rawHeaders }: IncomingMessage, socket: Duplex) {
   return { url, headers, rawHeaders, authorization: headers.authorization, socket };
 }
 

@@ -38,12 +38,9 @@ const WARM_UP = 1 / 3;
 /** A shorter run shows only that the soak works: its slopes say nothing about an hour. */
 const MIN_HOURS = 10 / 60;
 
-interface SoakReport {
-  readonly rows: readonly { readonly name: string; readonly trend: Trend }[];
-  readonly problems: readonly string[];
-}
+type SoakReport = ReturnType<typeof reportSoak>;
 
-export function reportSoak({ samples, outcomes, leftovers }: SoakResult): SoakReport {
+export function reportSoak({ samples, outcomes, leftovers }: SoakResult) {
   const steady = samples.slice(Math.floor(samples.length * WARM_UP));
   const trends = new Map<Figure, Trend>();
   const problems = [...leftovers, ...failedCalls(outcomes)];
@@ -87,24 +84,16 @@ export interface Point {
   readonly value: number;
 }
 
-interface Trend {
-  readonly mean: number;
-  /** Change per hour, by least squares. */
-  readonly slope: number;
-  /** Half the width of the 95 % confidence interval of the slope. */
-  readonly error: number;
-  /** The value of the line at the time 0. */
-  readonly intercept: number;
-}
+type Trend = ReturnType<typeof trendOf>;
 
 /** Standard errors on each side of a 95 % interval. */
 const CONFIDENCE = 1.96;
 
 /**
- * Fits a line. Neighbouring samples of a process resemble each other, so they count as fewer independent ones.
+ * Fits a line by least squares, with the change per hour as `slope`, and half the width of its 95 % confidence interval as `error`. Neighbouring samples of a process resemble each other, so they count as fewer independent ones.
  * @throws RangeError for fewer than three points
  */
-export function trendOf(points: readonly Point[]): Trend {
+export function trendOf(points: readonly Point[]) {
   const count = points.length;
   if (count < 3) throw new RangeError('a trend needs three points');
   const meanOf = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / count;

@@ -38,14 +38,10 @@ function encode(value: unknown): string {
   return Buffer.from(JSON.stringify(value)).toString('base64url');
 }
 
-export interface TokenServer {
-  readonly issuer: string;
-  /** The number of issued tokens so far. */
-  issued(): number;
-}
+export type TokenServer = Awaited<ReturnType<typeof startTokenServer>>;
 
 /** An authorization server that issues any requested token, with minimal CPU time. */
-export async function startTokenServer(): Promise<TokenServer> {
+export async function startTokenServer() {
   let issued = 0;
   let issuer = '';
   const server = createServer((request, response) => {
@@ -70,5 +66,6 @@ export async function startTokenServer(): Promise<TokenServer> {
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   issuer = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  /** `issued` returns the number of issued tokens so far. */
   return { issuer, issued: () => issued };
 }

@@ -9,27 +9,14 @@ import { runProgram } from '../../harness/run-command.ts';
 import { installSpire } from '../installs.ts';
 
 /** A real SPIRE server. */
-export interface SpireServer {
-  readonly trustDomain: string;
-  /** Runs a command of spire-server. @returns its standard output @throws Error with its output, if it fails */
-  run(...command: readonly string[]): Promise<string>;
-  /** Creates an entry for this user's processes. @returns its id */
-  register(path: string, ...options: readonly string[]): Promise<string>;
-  startAgent(t: Lifetime): Promise<SpireAgent>;
-}
+export type SpireServer = Awaited<ReturnType<typeof startSpireServer>>;
 
-export interface SpireAgent {
-  /** The address of the Workload API. */
-  readonly address: string;
-  /** Starts it again, with the key of its node from the first start. */
-  start(): Promise<void>;
-  stop(): Promise<void>;
-}
+export type SpireAgent = Awaited<ReturnType<typeof startSpireAgent>>;
 
 /** A busy machine takes its time. */
 const START_MS = 120_000;
 
-export async function startSpireServer(t: Lifetime, trustDomain: string): Promise<SpireServer> {
+export async function startSpireServer(t: Lifetime, trustDomain: string) {
   const programs = await installSpire();
   const folder = temporaryFolder(t);
   const port = await freePort();
@@ -60,14 +47,16 @@ plugins {
   const node = `spiffe://${trustDomain}/node`;
   return {
     trustDomain,
+    /** Runs a command of spire-server. @returns its standard output @throws Error with its output, if it fails */
     run,
-    async register(path, ...options) {
+    /** Creates an entry for this user's processes. @returns its id */
+    async register(path: string, ...options: readonly string[]): Promise<string> {
       const identity = ['-parentID', node, '-spiffeID', `spiffe://${trustDomain}${path}`];
       const selector = ['-selector', `unix:uid:${process.getuid?.()}`];
       const output = await run('entry', 'create', ...identity, ...selector, ...options, '-output', 'json');
       return JSON.parse(output).results[0].entry.id;
     },
-    async startAgent(t) {
+    async startAgent(t: Lifetime) {
       const { value } = JSON.parse(await run('token', 'generate', '-spiffeID', node, '-output', 'json'));
       return startSpireAgent(t, { programs, trustDomain, port, bundle: await run('bundle', 'show'), joinToken: value });
     },
@@ -82,7 +71,7 @@ interface AgentOptions {
   readonly joinToken: string;
 }
 
-async function startSpireAgent(t: Lifetime, options: AgentOptions): Promise<SpireAgent> {
+async function startSpireAgent(t: Lifetime, options: AgentOptions) {
   const { programs, trustDomain, port, bundle, joinToken } = options;
   const folder = temporaryFolder(t);
   const [socket, data] = [join(folder, 'agent.sock'), join(folder, 'data')];
@@ -114,7 +103,9 @@ plugins {
   const args = ['run', '-config', join(folder, 'agent.conf'), '-joinToken', joinToken];
   let stop = await startProcess(t, program, args, healthy);
   return {
+    /** The address of the Workload API. */
     address: `unix://${socket}`,
+    /** Starts it again, with the key of its node from the first start. */
     async start() {
       stop = await startProcess(t, program, args, healthy);
     },

@@ -3,21 +3,16 @@ import { freePort } from '../../harness/http-server.ts';
 import type { Lifetime } from '../../harness/lifetime.ts';
 import { type StoreOptions, type StoreProcess, startStore } from './store-process.ts';
 
-export interface ClusterStore {
-  readonly servers: readonly StoreProcess[];
-  /** Moves slots from the first server to the second while the cluster serves. */
-  moveSlots(count: number): Promise<void>;
-}
-
 const SERVERS = 3;
 const SLOTS = 16_384;
 const START_MS = 120_000;
 
-export async function startCluster(t: Lifetime, options: StoreOptions): Promise<ClusterStore> {
+/** Starts a cluster. `moveSlots` moves slots from the first server to the second while the cluster serves. */
+export async function startCluster(t: Lifetime, options: StoreOptions) {
   const servers: StoreProcess[] = [];
   for (let index = 0; index < SERVERS; index += 1) servers.push(await startMember(t, options));
   await join(servers);
-  return { servers, moveSlots: (count) => moveSlots(servers, count) };
+  return { servers, moveSlots: (count: number) => moveSlots(servers, count) };
 }
 
 async function startMember(t: Lifetime, options: StoreOptions): Promise<StoreProcess> {

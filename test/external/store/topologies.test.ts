@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type ClusterStore, startCluster } from './cluster.ts';
+import { startCluster } from './cluster.ts';
 import { findStore } from './programs.ts';
 import { type Replicas, startReplicas, waitUntilShared } from './replicas.ts';
 import { startSentinel } from './sentinel.ts';
@@ -34,7 +34,7 @@ test('a failover of Sentinel costs exchanges, and the new primary is used', asyn
 });
 
 test('slots of a cluster move while callers call', async (t) => {
-  const store: ClusterStore = await startCluster(t, { programs: findStore('valkey') });
+  const store = await startCluster(t, { programs: findStore('valkey') });
   const nodes = store.servers.slice(0, 2).map(({ port }) => `127.0.0.1:${port}`);
   const replicas = await startReplicas(t, { shared: { cluster: nodes, timeout: '5s' } });
   await waitUntilShared(replicas);

@@ -25,34 +25,9 @@ export interface McpBackendOptions extends HttpServerOptions {
   checksHost?: boolean;
 }
 
-export interface BackendRequest {
-  method: string;
-  url: string;
-  headers: IncomingMessage['headers'];
-  /** Alternating names and values, as received. */
-  rawHeaders: string[];
-  authorization: string[];
-  /** The claims of the bearer token; undefined if it was refused. */
-  claims: JWTPayload | undefined;
-  status: number;
-  /** Settles when the client disconnects before the response is complete. */
-  gone: Promise<void>;
-}
+export type BackendRequest = ReturnType<typeof receive>;
 
-export interface McpBackend {
-  name: string;
-  url: string;
-  resource: string;
-  requests: BackendRequest[];
-  cancellations(): number;
-  sessionIds(): string[];
-  loseSessions(): void;
-  /** Notifies every subscribed client. */
-  resourceUpdated(uri: string): void;
-  /** Responds with 401 to all later requests whose claims match the predicate. */
-  refuse(predicate: (claims: JWTPayload) => boolean): void;
-  close(): Promise<void>;
-}
+export type McpBackend = Awaited<ReturnType<typeof startMcpBackend>>;
 
 type StatelessRequest = Parameters<NodeMcpRequestHandler>[0];
 type StatelessResponse = Parameters<NodeMcpRequestHandler>[1];
@@ -61,7 +36,7 @@ type StatelessResponse = Parameters<NodeMcpRequestHandler>[1];
  * A server of the SDK 2.x that supports all revisions and has everything that the conformance suite expects. It accepts only
  * tokens for itself: it verifies signature, issuer, expiry and audience. Clients can resume sessions.
  */
-export async function startMcpBackend(t: Lifetime, options: McpBackendOptions): Promise<McpBackend> {
+export async function startMcpBackend(t: Lifetime, options: McpBackendOptions) {
   const { issuer, jwksUri, name = 'backend', checksHost = false } = options;
   const requests: BackendRequest[] = [];
   let cancellations = 0;
@@ -121,15 +96,17 @@ export async function startMcpBackend(t: Lifetime, options: McpBackendOptions): 
     cancellations: () => cancellations,
     sessionIds: sessions.ids,
     loseSessions: sessions.lose,
+    /** Notifies every subscribed client. */
     resourceUpdated: events.resourceUpdated,
-    refuse: (predicate) => {
+    /** Responds with 401 to all later requests whose claims match the predicate. */
+    refuse: (predicate: typeof isRefused) => {
       isRefused = predicate;
     },
     close,
   };
 }
 
-function receive(request: IncomingMessage, response: ServerResponse): BackendRequest {
+function receive(request: IncomingMessage, response: ServerResponse) {
   const { method = '', url = '', headers, rawHeaders, headersDistinct } = request;
   const gone = new Promise<void>((resolve) => {
     response.once('close', () => {
@@ -138,14 +115,17 @@ function receive(request: IncomingMessage, response: ServerResponse): BackendReq
     });
   });
   const authorization = headersDistinct.authorization ?? [];
-  const received: BackendRequest = {
+  const received = {
     method,
     url,
     headers,
+    /** Alternating names and values, as received. */
     rawHeaders,
     authorization,
-    claims: undefined,
+    /** The claims of the bearer token; undefined if it was refused. */
+    claims: undefined as JWTPayload | undefined,
     status: 0,
+    /** Settles when the client disconnects before the response is complete. */
     gone,
   };
   return received;

@@ -6,23 +6,13 @@ import { type EventStore, isInitializeRequest, type McpServer } from '@modelcont
 /** The delay before a client resumes a closed stream. */
 const RETRY_MS = 200;
 
-interface Sessions {
-  /** Serves a request of a revision before 2026-07-28. */
-  handle(request: IncomingMessage, response: ServerResponse, body: unknown): Promise<void>;
-  /** Notifies the subscribed clients. */
-  resourceUpdated(uri: string): void;
-  ids(): string[];
-  lose(): void;
-  close(): Promise<void>;
-}
-
 interface Session {
   server: McpServer;
   transport: NodeStreamableHTTPServerTransport;
   watched: Set<string>;
 }
 
-export function createSessions(createServer: () => McpServer): Sessions {
+export function createSessions(createServer: () => McpServer) {
   const sessions = new Map<string, Session>();
 
   async function open(): Promise<Session> {
@@ -49,7 +39,8 @@ export function createSessions(createServer: () => McpServer): Sessions {
   }
 
   return {
-    async handle(request, response, body) {
+    /** Serves a request of a revision before 2026-07-28. */
+    async handle(request: IncomingMessage, response: ServerResponse, body: unknown): Promise<void> {
       const id = request.headers['mcp-session-id'];
       const known = typeof id === 'string' ? sessions.get(id) : undefined;
       if (known !== undefined) return known.transport.handleRequest(request, response, body);
@@ -58,7 +49,8 @@ export function createSessions(createServer: () => McpServer): Sessions {
       const { transport } = await open();
       await transport.handleRequest(request, response, body);
     },
-    resourceUpdated(uri) {
+    /** Notifies the subscribed clients. */
+    resourceUpdated(uri: string) {
       for (const { server, watched } of sessions.values()) {
         if (watched.has(uri)) void server.server.sendResourceUpdated({ uri });
       }
