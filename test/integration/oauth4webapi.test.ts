@@ -1,19 +1,12 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync, type KeyObject, type webcrypto } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { decodeJwt, decodeProtectedHeader } from 'jose';
 import * as oauth from 'oauth4webapi';
-import { startTestApp } from '../harness/app.ts';
-import {
-  type FakeAuthorizationServer,
-  startFakeAuthorizationServer,
-  type TokenRequest,
-} from '../harness/fake-authorization-server.ts';
-import { echo, startFakeUpstream } from '../harness/fake-upstream.ts';
+import type { TokenRequest } from '../harness/fake-authorization-server.ts';
+import { startGateway } from '../harness/gateway.ts';
 import { call } from '../harness/http-call.ts';
-import { temporaryFolder } from '../harness/lifetime.ts';
+import { temporaryFolder, writerInto } from '../harness/lifetime.ts';
 import { words } from '../harness/words.ts';
 
 const SECRET = "a secret: with /+%&= and -_.~!'()* in it";
@@ -21,84 +14,65 @@ const TOKEN_TYPE = 'urn:ietf:params:oauth:token-type:';
 const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
 const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
 const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+const pem = pair.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
 
 type Keys = Record<string, unknown>;
+type WriteFile = ReturnType<typeof writerInto>;
 
 /** A method of client authentication: its keys in the config, and its counterpart in oauth4webapi. */
-interface Method {
-  readonly keys: (file: (text: string) => { file: string }) => Keys;
-  readonly reference: () => Promise<oauth.ClientAuth>;
-}
-
-const METHODS: Record<string, Method> = {
-  none: { keys: () => ({}), reference: async () => oauth.None() },
-  client_secret_post: {
-    keys: (file) => ({ client_secret: file(SECRET) }),
-    reference: async () => oauth.ClientSecretPost(SECRET),
-  },
-  client_secret_basic: {
-    keys: (file) => ({ client_secret: file(SECRET) }),
-    reference: async () => oauth.ClientSecretBasic(SECRET),
-  },
-  client_secret_jwt: {
-    keys: (file) => ({ client_secret: file(SECRET) }),
-    reference: async () => oauth.ClientSecretJwt(SECRET),
-  },
-  private_key_jwt: {
-    keys: (file) => ({
-      private_key: file(pair.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()),
-      key_id: 'one',
-    }),
-    reference: async () => oauth.PrivateKeyJwt({ key: await webKey(pair.privateKey), kid: 'one' }),
-  },
+const METHODS: Record<string, [keys: (write: WriteFile) => Keys, reference: () => Promise<oauth.ClientAuth>]> = {
+  none: [() => ({}), async () => oauth.None()],
+  client_secret_post: [withSecret, async () => oauth.ClientSecretPost(SECRET)],
+  client_secret_basic: [withSecret, async () => oauth.ClientSecretBasic(SECRET)],
+  client_secret_jwt: [withSecret, async () => oauth.ClientSecretJwt(SECRET)],
+  private_key_jwt: [
+    (write) => ({ private_key: write('key', pem), key_id: 'one' }),
+    async () => oauth.PrivateKeyJwt({ key: await webKey(pair.privateKey), kid: 'one' }),
+  ],
 };
+
+function withSecret(write: WriteFile): Keys {
+  return { client_secret: write('secret', SECRET) };
+}
 
 function webKey(key: KeyObject): Promise<webcrypto.CryptoKey> {
   const der = key.export({ type: 'pkcs8', format: 'der' });
   return crypto.subtle.importKey('pkcs8', der, { name: 'ECDSA', namedCurve: 'P-256' }, false, ['sign']);
 }
 
+interface Request {
+  readonly method?: string;
+  /** Keys of the server and of the route. */
+  readonly server?: Keys;
+  readonly route?: Keys;
+  readonly grant?: string;
+  readonly fields?: (subject: string, resource: string) => string[][];
+}
+
 /** Sends the same token request with cambist and with oauth4webapi. @returns both requests as the server received them */
 async function sendBoth(
   t: TestContext,
-  method: string,
-  server: Keys,
-  route: Keys,
-  request: (fake: FakeAuthorizationServer, subject: string, resource: string) => [grant: string, fields: string[][]],
+  { method = 'none', server = {}, route = {}, grant = EXCHANGE, fields = exchangeFields }: Request,
 ): Promise<{ ours: TokenRequest; theirs: TokenRequest }> {
-  const fake = await startFakeAuthorizationServer(t);
-  const upstream = await startFakeUpstream(t, echo);
-  const folder = temporaryFolder(t);
-  const file = (text: string) => {
-    writeFileSync(join(folder, 'credential'), text);
-    return { file: join(folder, 'credential') };
-  };
-  const known = METHODS[method];
-  assert.ok(known !== undefined);
-  const app = await startTestApp(t, {
-    authorization_servers: {
-      local: { issuer: fake.issuer, client_id: 'cambist', client_auth: { method, ...known.keys(file) }, ...server },
-    },
-    routes: [
-      {
-        name: 'github',
-        match: { path: '/github' },
-        upstream: `${upstream.url}/mcp`,
-        ...route,
-      },
-    ],
-  });
-  const subject = await fake.mint();
-  const { status, text } = await call(`${app.url}/github`, {
-    headers: { authorization: `Bearer ${subject}` },
-    body: '{}',
-  });
+  const [keys, reference] = METHODS[method] ?? assert.fail();
+  const client_auth = { method, ...keys(writerInto(temporaryFolder(t))) };
+  const {
+    app,
+    authorizationServer: fake,
+    upstream,
+    config,
+    authorization,
+    subjectToken,
+  } = await startGateway(t, { route });
+  const local = { issuer: fake.issuer, client_id: 'cambist', client_auth, ...server };
+  app.reloadTo({ ...config, authorization_servers: { local } });
+  const { status, text } = await call(`${app.url}/github`, { headers: { authorization }, body: '{}' });
   assert.equal(status, 200, text);
 
   const as = { issuer: fake.issuer, token_endpoint: fake.tokenEndpoint };
   const client: oauth.Client = { client_id: 'cambist' };
-  const [grant, fields] = request(fake, subject, `${upstream.url}/mcp`);
-  const response = await oauth.genericTokenEndpointRequest(as, client, await known.reference(), grant, fields, {
+  const parameters = fields(subjectToken, `${upstream.url}/mcp`);
+  const response = await oauth.genericTokenEndpointRequest(as, client, await reference(), grant, parameters, {
     [oauth.allowInsecureRequests]: true,
     ...(server.dpop === true && { DPoP: oauth.DPoP(client, await oauth.generateKeyPair('ES256')) }),
   });
@@ -106,6 +80,14 @@ async function sendBoth(
   const [ours, theirs] = fake.requests;
   assert.ok(ours !== undefined && theirs !== undefined);
   return { ours, theirs };
+}
+
+function exchangeFields(subject: string, resource: string): string[][] {
+  return [
+    ['subject_token', subject],
+    ['subject_token_type', `${TOKEN_TYPE}access_token`],
+    ['resource', resource],
+  ];
 }
 
 /** The fields in alphabetical order. A client assertion is reduced to the claims that are the same in every request. */
@@ -142,33 +124,60 @@ function proofOf(proof: string) {
   return { header, claims, key: Object.keys(jwk ?? {}).sort() };
 }
 
-const grantRequest =
-  (more: (subject: string, resource: string) => string[][], grant = EXCHANGE) =>
-  (_fake: FakeAuthorizationServer, subject: string, resource: string): [string, string[][]] => [
-    grant,
-    more(subject, resource),
-  ];
-const exchange = grantRequest((subject, resource) => [
-  ['subject_token', subject],
-  ['subject_token_type', `${TOKEN_TYPE}access_token`],
-  ['resource', resource],
-]);
-
-for (const method of ['none', 'client_secret_post', 'private_key_jwt']) {
-  test(`sends the same token request as oauth4webapi with ${method}`, async (t) => {
-    const { ours, theirs } = await sendBoth(t, method, {}, {}, exchange);
+const RICH = {
+  resource: ['https://a.example.com/x?y=1&z', 'https://b.example.com'],
+  audience: ['one', 'two words'],
+  scope: 'read write',
+  requested_token_type: 'jwt',
+  expect_audience: 'any',
+};
+const REQUESTS: Record<string, Request> = {
+  'without client authentication': {},
+  'with client_secret_post': { method: 'client_secret_post' },
+  'with client_secret_jwt, and the same algorithm': { method: 'client_secret_jwt' },
+  'with private_key_jwt': { method: 'private_key_jwt' },
+  'with an equivalent proof of possession': { server: { dpop: true } },
+  'with all parameters of an exchange, also repeated ones': {
+    server: { extra_params: { connector_id: 'x y' } },
+    route: RICH,
+    fields: (subject) => [
+      ['subject_token', subject],
+      ['subject_token_type', `${TOKEN_TYPE}access_token`],
+      ...RICH.resource.map((uri) => ['resource', uri]),
+      ...RICH.audience.map((name) => ['audience', name]),
+      ['scope', 'read write'],
+      ['requested_token_type', `${TOKEN_TYPE}jwt`],
+      ['connector_id', 'x y'],
+    ],
+  },
+  'with an assertion on behalf of a caller': {
+    method: 'private_key_jwt',
+    server: { grant: 'jwt_bearer', extra_params: { requested_token_use: 'on_behalf_of' } },
+    route: { scope: 'api://b/.default', expect_audience: 'any' },
+    grant: JWT_BEARER,
+    fields: (subject) => [
+      ['assertion', subject],
+      ['scope', 'api://b/.default'],
+      ['requested_token_use', 'on_behalf_of'],
+    ],
+  },
+  'with client credentials': {
+    method: 'client_secret_post',
+    route: { credential: 'client_credentials' },
+    grant: 'client_credentials',
+    fields: (_subject, resource) => [['resource', resource]],
+  },
+};
+for (const [what, request] of Object.entries(REQUESTS)) {
+  test(`sends the same token request as oauth4webapi ${what}`, async (t) => {
+    const { ours, theirs } = await sendBoth(t, request);
     assert.deepEqual(fieldsOf(ours), fieldsOf(theirs));
     assert.deepEqual(headersOf(ours), headersOf(theirs));
   });
 }
 
-test('sends the same client_secret_jwt as oauth4webapi, with the same algorithm', async (t) => {
-  const { ours, theirs } = await sendBoth(t, 'client_secret_jwt', {}, {}, exchange);
-  assert.deepEqual(fieldsOf(ours), fieldsOf(theirs));
-});
-
 test('sends an equivalent client_secret_basic: only oauth4webapi escapes -_.~', async (t) => {
-  const { ours, theirs } = await sendBoth(t, 'client_secret_basic', {}, {}, exchange);
+  const { ours, theirs } = await sendBoth(t, { method: 'client_secret_basic' });
   assert.deepEqual(fieldsOf(ours), fieldsOf(theirs));
   const { authorization: our = '', ...ourHeaders } = headersOf(ours) as Record<string, string>;
   const { authorization: their = '', ...theirHeaders } = headersOf(theirs) as Record<string, string>;
@@ -181,64 +190,4 @@ test('sends an equivalent client_secret_basic: only oauth4webapi escapes -_.~', 
     ['cambist', SECRET],
     ['cambist', SECRET],
   ]);
-});
-
-test('sends the same parameters of a token exchange as oauth4webapi, including repeated ones', async (t) => {
-  const route = {
-    resource: ['https://a.example.com/x?y=1&z', 'https://b.example.com'],
-    audience: ['one', 'two words'],
-    scope: 'read write',
-    requested_token_type: 'jwt',
-    expect_audience: 'any',
-  };
-  const { ours, theirs } = await sendBoth(
-    t,
-    'none',
-    { extra_params: { connector_id: 'x y' } },
-    route,
-    grantRequest((subject) => [
-      ['subject_token', subject],
-      ['subject_token_type', `${TOKEN_TYPE}access_token`],
-      ...route.resource.map((uri) => ['resource', uri]),
-      ...route.audience.map((name) => ['audience', name]),
-      ['scope', 'read write'],
-      ['requested_token_type', `${TOKEN_TYPE}jwt`],
-      ['connector_id', 'x y'],
-    ]),
-  );
-  assert.deepEqual(fieldsOf(ours), fieldsOf(theirs));
-});
-
-test('sends the same assertion on behalf of a caller as oauth4webapi', async (t) => {
-  const { ours, theirs } = await sendBoth(
-    t,
-    'private_key_jwt',
-    { grant: 'jwt_bearer', extra_params: { requested_token_use: 'on_behalf_of' } },
-    { scope: 'api://b/.default', expect_audience: 'any' },
-    grantRequest(
-      (subject) => [
-        ['assertion', subject],
-        ['scope', 'api://b/.default'],
-        ['requested_token_use', 'on_behalf_of'],
-      ],
-      JWT_BEARER,
-    ),
-  );
-  assert.deepEqual(fieldsOf(ours), fieldsOf(theirs));
-});
-
-test('sends the same request for client credentials as oauth4webapi', async (t) => {
-  const { ours, theirs } = await sendBoth(
-    t,
-    'client_secret_post',
-    {},
-    { credential: 'client_credentials' },
-    grantRequest((_subject, resource) => [['resource', resource]], 'client_credentials'),
-  );
-  assert.deepEqual(fieldsOf(ours), fieldsOf(theirs));
-});
-
-test('sends an equivalent proof of possession as oauth4webapi', async (t) => {
-  const { ours, theirs } = await sendBoth(t, 'none', { dpop: true }, {}, exchange);
-  assert.deepEqual(headersOf(ours), headersOf(theirs));
 });
