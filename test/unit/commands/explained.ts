@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { explain } from '../../../src/commands/explain.ts';
+import { callCommand } from '../../harness/call-command.ts';
 import { temporaryFolder, writerInto } from '../../harness/lifetime.ts';
 
 export const SECRET = 'client-secret-that-must-stay-hidden';
@@ -60,22 +61,15 @@ export const TOOLS = `${CONFIG.slice(0, CONFIG.indexOf('  - name: github'))}  - 
 `;
 
 /** Runs `explain` with a config of this text, beside the files that it may name. */
-export async function run(t: TestContext, config: string, ...args: string[]): Promise<{ code: number; text: string }> {
+export async function run(t: TestContext, config: string, ...args: string[]) {
   const folder = temporaryFolder(t);
   const write = writerInto(folder);
   write('actor-token', ACTOR_TOKEN);
   write('api-key', SECRET);
   write('shared-key', 'a key that is long enough by any measure');
   write('cambist.yaml', config);
-  const written: string[] = [];
-  const log = t.mock.method(console, 'log', (line: string) => void written.push(line));
-  const error = t.mock.method(console, 'error', (line: string) => void written.push(line));
-  try {
-    return { code: await explain(['--config', join(folder, 'cambist.yaml'), ...args]), text: written.join('\n') };
-  } finally {
-    log.mock.restore();
-    error.mock.restore();
-  }
+  const { code, stdout, stderr } = await callCommand(explain, ['--config', join(folder, 'cambist.yaml'), ...args]);
+  return { code, text: stdout + stderr };
 }
 
 export async function json(t: TestContext, config: string, ...args: string[]) {

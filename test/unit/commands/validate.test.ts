@@ -1,16 +1,9 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import fc from 'fast-check';
-import { stringify } from 'yaml';
-import { describeProblem } from '../../../src/commands/report-problems.ts';
 import { schema, validate } from '../../../src/commands/validate.ts';
-import { parseConfig } from '../../../src/config/load.ts';
-import { temporaryFolder } from '../../harness/lifetime.ts';
-import { propertyRuns } from '../../harness/property-runs.ts';
-import { FULL, type Json, pathsOf, replaceAt } from '../config/mutations.ts';
+import { callCommand } from '../../harness/call-command.ts';
+import { temporaryFolder, writerInto } from '../../harness/lifetime.ts';
 import { VALID } from '../config/sample.ts';
 
 /** A ConfigMap that contains a config in a literal block. */
@@ -21,14 +14,9 @@ function configMap(text: string, name = 'cambist', key = 'cambist.yaml'): string
 
 /** The exit code and output of the command for a config file with this text. */
 async function run(t: TestContext, text: string, ...options: string[]) {
-  const folder = temporaryFolder(t);
-  const file = join(folder, 'c.yaml');
-  await writeFile(file, text);
-  const log = t.mock.method(console, 'log', () => undefined);
-  const code = await validate(['--config', file, ...options]);
-  const lines = log.mock.calls.map(({ arguments: [line] }) => String(line).replaceAll(file, 'c.yaml'));
-  log.mock.restore();
-  return { code, lines };
+  const { file } = writerInto(temporaryFolder(t))('c.yaml', text);
+  const { code, stdout } = await callCommand(validate, ['--config', file, ...options]);
+  return { code, lines: stdout.trimEnd().replaceAll(file, 'c.yaml').split('\n') };
 }
 
 const MISSING_SECRET = VALID.replace('{ env: CAMBIST_CLIENT_SECRET }', '{ file: /nowhere/secret }');
@@ -141,70 +129,36 @@ test('prints no character of the file that controls or reorders the line', async
   const hostile = `version: 1\nauthorization_servers:\n  a: { ${server}, extra_params: { "p\\x9b2J\u202e": 1 } }\nroutes: []\n`;
   const { lines } = await run(t, hostile);
   assert.match(lines[0] ?? '', /: authorization_servers\.a\.extra_params\["p\?2J\?"\]: must be a string/);
-  const [json = ''] = (await run(t, hostile, '--json')).lines;
-  assert.match(json, /extra_params\[\\"p\\u009b2J\\u202e\\"\]/);
+  const json = await run(t, hostile, '--json');
+  assert.match(json.lines.join(), /extra_params\[\\"p\\u009b2J\\u202e\\"\]/);
 });
 
 const committed = readFileSync(new URL('../../../config/cambist.schema.json', import.meta.url), 'utf8');
 
-test('prints the committed JSON Schema; if this fails, run "npm run schema"', async (t) => {
-  const log = t.mock.method(console, 'log', () => undefined);
-  assert.equal(await schema([]), 0);
-  assert.equal(`${log.mock.calls[0]?.arguments[0]}\n`, committed);
+test('prints the committed JSON Schema; if this fails, run "npm run schema"', async () => {
+  assert.deepEqual(await callCommand(schema, []), { code: 0, stdout: committed, stderr: '' });
 });
 
+interface Schema {
+  properties?: Record<string, { description?: string }>;
+  additionalProperties?: unknown;
+  items?: unknown;
+}
+
 test('the JSON Schema describes each key', () => {
-  const check = (node: unknown, path: string) => {
+  const check = (node: unknown, path: string): void => {
     if (typeof node !== 'object' || node === null) return;
-    if ('properties' in node && typeof node.properties === 'object' && node.properties !== null) {
-      for (const [key, value] of Object.entries(node.properties)) {
-        assert.match(String(value.description), /^.{10,}/, `${path}.${key} has no description`);
-        check(value, `${path}.${key}`);
-      }
+    const { properties = {}, additionalProperties, items } = node as Schema;
+    for (const [key, value] of Object.entries(properties)) {
+      assert.match(String(value.description), /^.{10,}/, `${path}.${key} has no description`);
+      check(value, `${path}.${key}`);
     }
-    if ('additionalProperties' in node) check(node.additionalProperties, `${path}.*`);
-    if ('items' in node) check(node.items, `${path}[]`);
+    check(additionalProperties, `${path}.*`);
+    check(items, `${path}[]`);
   };
   const parsed = JSON.parse(committed);
   assert.equal(parsed.$schema, 'https://json-schema.org/draft/2020-12/schema');
   check(parsed, '');
   assert.equal(parsed.properties.listen.default, '127.0.0.1:8180');
   assert.equal(parsed.additionalProperties, false);
-});
-
-/** No text of a problem has these characters by itself. */
-const secrets = fc
-  .array(fc.constantFrom(...'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~+/=:@?#%&$*!{} '), {
-    minLength: 12,
-    maxLength: 40,
-  })
-  .map((characters) => `q9${characters.join('').trim()}z`);
-
-function assertHidden(text: string, secret: string): void {
-  for (const problem of parseConfig(text, 'c').problems) {
-    const described = describeProblem(problem);
-    assert.ok(!described.includes(secret), described);
-  }
-}
-
-test('a secret in place of any value is never shown', () => {
-  fc.assert(
-    fc.property(fc.constantFrom(...pathsOf(FULL)), secrets, fc.boolean(), (path, secret, listed) => {
-      const value: Json | undefined = replaceAt(FULL, path, listed ? [secret] : secret);
-      assertHidden(stringify(value), secret);
-      assertHidden(JSON.stringify(value, null, 2), secret);
-    }),
-    { numRuns: propertyRuns(200) },
-  );
-});
-
-test('a secret at a syntax error is never shown', () => {
-  const values = ['', ' @', ' b: ', ' {', ' !', ' "', " x: '", ' &a '];
-  fc.assert(
-    fc.property(fc.constantFrom(...values), secrets, (start, secret) => {
-      assertHidden(`version: 1\nscope:${start}${secret}`, secret);
-      assertHidden(`version: 1\nlog:\n  level: { ${secret} }\n`, secret);
-    }),
-    { numRuns: propertyRuns(200) },
-  );
 });

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { stringify } from 'yaml';
 import { parseConfig } from '../../../src/config/load.ts';
 import { formatProblem } from '../../../src/documents/config-node.ts';
 import { propertyRuns } from '../../harness/property-runs.ts';
@@ -24,7 +25,8 @@ test('no problem shows a secret in place of any value', () => {
   const paths = pathsOf(FULL);
   fc.assert(
     fc.property(fc.constantFrom(...paths), secrets, fc.boolean(), (path, secret, listed) => {
-      holds(JSON.stringify(replaceAt(FULL, path, listed ? [secret] : secret)), secret);
+      const value = replaceAt(FULL, path, listed ? [secret] : secret);
+      for (const text of [JSON.stringify(value, null, 2), stringify(value)]) holds(text, secret);
     }),
     { numRuns: propertyRuns(300) },
   );
@@ -64,6 +66,7 @@ test('no problem shows a secret at a YAML syntax error', () => {
   fc.assert(
     fc.property(fc.constantFrom(...breaks), secrets, (start, secret) => {
       holds(`version: 1\n${start}${secret}`, secret);
+      holds(`version: 1\nscope: ${start}${secret}`, secret);
       holds(
         `version: 1\nauthorization_servers:\n  main:\n    client_auth: { method: none, client_secret:${secret} }`,
         secret,
