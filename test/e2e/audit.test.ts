@@ -75,15 +75,6 @@ test('loses no record of an answered request at SIGKILL', async (t) => {
   );
 });
 
-test('writes records with their own kind to standard output', async (t) => {
-  const setup = await startAudited(t, { to: 'stdout' });
-  const { requestId } = await setup.call({ headers: await setup.bearer(), body: TOOL_CALL });
-  await setup.cambist.waitForLog(({ event, request_id }) => event === 'request' && request_id === requestId);
-  const audited = setup.cambist.logs().filter(({ kind }) => kind === 'audit');
-  assert.equal(parseRecords(audited.map((line) => JSON.stringify(line)).join('\n')).length, 2);
-  await setup.cambist.waitForLog(({ kind, msg }) => kind === undefined && msg === 'request');
-});
-
 test('continues in a new file at SIGHUP', async (t) => {
   const setup = await startAudited(t, { to: { file: 'audit.jsonl' } });
   const headers = await setup.bearer();

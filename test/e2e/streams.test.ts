@@ -4,8 +4,9 @@ import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { eventually, soon } from '../harness/eventually.ts';
-import { type FakeSetup, type FakeSetupConfig, SETUP_ROUTE, startFakeSetup } from '../harness/fake-setup.ts';
+import { type FakeSetup, SETUP_ROUTE, startFakeSetup } from '../harness/fake-setup.ts';
 import { echo, eventStream, flood, respond } from '../harness/fake-upstream.ts';
+import type { GatewayConfig } from '../harness/gateway.ts';
 import { openFiles, residentBytes } from '../harness/process-figures.ts';
 
 const MIB = 1024 * 1024;
@@ -106,7 +107,7 @@ const IDLE_MS = 4_000;
 const FAST_TIMERS = new URL('../harness/fast-timers.ts', import.meta.url).href;
 
 /** Raises the timeouts, because they elapse a hundred times faster, too. */
-function withLongTimeouts(config: FakeSetupConfig): FakeSetupConfig {
+function withLongTimeouts(config: GatewayConfig): GatewayConfig {
   return {
     ...config,
     authorization_servers: { local: { ...config.authorization_servers.local, timeout: '10m' } },

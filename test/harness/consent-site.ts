@@ -4,8 +4,8 @@ import { decodeJwt } from 'jose';
 import { Agent, type Dispatcher, request } from 'undici';
 import { createCertificateAuthority } from './certificates.ts';
 import { startFakeAuthorizationServer } from './fake-authorization-server.ts';
-import type { FakeSetupConfig } from './fake-setup.ts';
-import { clientOf } from './gateway.ts';
+
+import { clientOf, type GatewayConfig } from './gateway.ts';
 import { startHttpServer } from './http-server.ts';
 import type { Lifetime } from './lifetime.ts';
 import { startMcpBackend } from './mcp-fixture/server.ts';
@@ -27,7 +27,7 @@ export async function startConsentSetup(t: Lifetime) {
       body: { error: 'interaction_required', interaction_uri: site.urlFor(user) },
     };
   };
-  const config: FakeSetupConfig = {
+  const config: GatewayConfig = {
     interaction: { hosts: [site.host] },
     authorization_servers: { local: clientOf(server) },
     routes: [

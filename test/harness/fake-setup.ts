@@ -9,16 +9,11 @@ import {
   TOKEN_TIMEOUT,
 } from './fake-authorization-server.ts';
 import { echo, type FakeUpstream, startFakeUpstream } from './fake-upstream.ts';
+import type { GatewayConfig } from './gateway.ts';
 import { type CallOptions, type CallResponse, call, open } from './http-call.ts';
 import { freePort } from './http-server.ts';
 import { createLeakWatch, type LeakWatch } from './leaks.ts';
 import { keepParts, type Lifetime } from './lifetime.ts';
-
-export interface FakeSetupConfig {
-  authorization_servers: Record<string, Record<string, unknown>>;
-  routes: Record<string, unknown>[];
-  [key: string]: unknown;
-}
 
 export interface FakeSetupParts {
   authorizationServer: FakeAuthorizationServer;
@@ -28,7 +23,7 @@ export interface FakeSetupParts {
 
 export interface FakeSetupOptions {
   /** Changes the default config, which has the server `local` and the route `tools` at `/tools`. */
-  change?: (config: FakeSetupConfig, parts: FakeSetupParts) => FakeSetupConfig;
+  change?: (config: GatewayConfig, parts: FakeSetupParts) => GatewayConfig;
   /** Called before the start of cambist. */
   prepare?: (parts: Omit<FakeSetupParts, 'directory'>) => void | Promise<void>;
   files?: Readonly<Record<string, string>>;
@@ -133,7 +128,7 @@ function setup(parts: SetupParts) {
 }
 
 /** The default config, with one route. */
-export function fakeSetupConfig({ authorizationServer, upstream, directory }: FakeSetupParts): FakeSetupConfig {
+export function fakeSetupConfig({ authorizationServer, upstream, directory }: FakeSetupParts): GatewayConfig {
   return {
     authorization_servers: {
       [SETUP_SERVER]: {

@@ -1,6 +1,7 @@
 import type { TestContext } from 'node:test';
-import { type FakeSetup, type FakeSetupConfig, startFakeSetup } from '../../harness/fake-setup.ts';
+import { type FakeSetup, startFakeSetup } from '../../harness/fake-setup.ts';
 import type { UpstreamHandler } from '../../harness/fake-upstream.ts';
+import type { GatewayConfig } from '../../harness/gateway.ts';
 
 interface SceneRoute {
   readonly name: string;
@@ -54,7 +55,7 @@ const backend: UpstreamHandler = async (request, response) => {
   response.end('{}');
 };
 
-function withRoutes(config: FakeSetupConfig, upstream: string, routes: readonly SceneRoute[]): FakeSetupConfig {
+function withRoutes(config: GatewayConfig, upstream: string, routes: readonly SceneRoute[]): GatewayConfig {
   return {
     ...config,
     routes: [
