@@ -77,7 +77,7 @@ export function responseHeaders(
  * Builds the response headers that the caller gets.
  * @param change of the headers whose value depends on the route
  */
-export function callerHeaders(raw: RawHeaders, change: Change): string[] {
+function callerHeaders(raw: RawHeaders, change: Change): string[] {
   const headers: string[] = [];
   let listed: Set<string> | undefined;
   for (let i = 0; i < raw.length; i += 2) {

@@ -339,10 +339,7 @@ test('keeps the cookies of the only backend, and drops Alt-Svc, which leads past
   const sent = { 'alt-svc': 'h3=":443"', 'set-cookie': ['a=1; Path=/'], 'strict-transport-security': 'max-age=1' };
   upstream.handler = (_request, response) => sendResponse(response, 200, '', sent);
   const { headers } = await call(`${app.url}/github`, { headers: { authorization } });
-  assert.deepEqual(
-    [headers['alt-svc'], headers['set-cookie'], headers['strict-transport-security']],
-    [undefined, ['a=1; Path=/'], 'max-age=1'],
-  );
+  for (const [name, value] of Object.entries({ ...sent, 'alt-svc': undefined })) assert.deepEqual(headers[name], value);
 });
 
 test('checks the metadata that a challenge of a passthrough route names', async (t) => {

@@ -165,10 +165,8 @@ for (const by of ['name', 'match']) {
       app.reloadTo({ ...config, ...top, routes: [{ ...route, ...more }] });
       const { status, text, headers } = await ask(path);
       assert.deepEqual([status, headers.authorization], [403, undefined], text);
-      await eventually(
-        reason,
-        () => app.logText().includes('no decision uses route') && app.logText().includes(reason),
-      );
+      const isLogged = () => app.logText().includes('no decision uses route') && app.logText().includes(reason);
+      await eventually(reason, isLogged);
     }
     assert.equal(authorizationServer.requests.length, 0);
   });
@@ -250,22 +248,16 @@ test('a data plane that leaves while the secret is read leaves no count behind',
     send(`GET /ext-authz/github HTTP/1.1\r\nHost: a\r\nX-Cambist-Decision-Secret: ${DECISION_SECRET}\r\n\r\n`);
     socket.resetAndDestroy();
   }
-  await eventually(
-    'no request in flight',
-    async () => sumSamples(await app.metrics(), 'cambist_requests_in_flight') === 0,
-  );
+  const inFlight = async () => sumSamples(await app.metrics(), 'cambist_requests_in_flight');
+  await eventually('no request in flight', async () => (await inFlight()) === 0);
 });
 
 test('removes copies of the token and other spellings of its headers', async (t) => {
   const { ask, subjectToken } = await start(t, { route: { send: { header: 'X-Api-Key' } } });
-  const response = await ask('/ext-authz/github/x', {
-    'x-copy': `a ${subjectToken} b`,
-    x_original_method: 'PUT',
-    X_API_KEY: 'forged',
-  });
+  const sent = { 'x-copy': `a ${subjectToken} b`, x_original_method: 'PUT', x_api_key: 'forged' };
+  const response = await ask('/ext-authz/github/x', sent);
   const removed = removedBy(response);
-  for (const name of ['authorization', 'x-copy', 'x_original_method', 'x_api_key'])
-    assert.ok(removed.includes(name), name);
+  for (const name of ['authorization', ...Object.keys(sent)]) assert.ok(removed.includes(name), name);
   assert.ok(!removed.includes('x-api-key'));
   assert.equal(typeof response.headers['x-api-key'], 'string');
 });
@@ -317,14 +309,6 @@ test('refuses a method that no server takes, and logs nothing of it', async (t) 
   }
   await eventually('the log lines', () => app.logs.filter(({ msg }) => msg === 'request').length === 4);
   assert.ok(!app.logText().includes(subjectToken));
-});
-
-test('a request that is reported twice, or not at all, is refused', async (t) => {
-  const { ask } = await start(t);
-  const headers = { 'x-forwarded-method': 'GET' };
-  assert.equal((await ask('/forward-auth/github', headers)).status, 403);
-  const twice = { ...headers, 'x-forwarded-uri': ['/github', '/docs'] as never };
-  assert.equal((await ask('/forward-auth/github', twice)).status, 403);
 });
 
 test('refuses web pages without a token by Origin and Sec-Fetch-Site, not by Host', async (t) => {
@@ -384,15 +368,10 @@ test("the certificate of a data plane is not an agent's, and the one that it for
   const gateway = await startGateway(t, { top: { listen: listener, decisions, agents } });
   const client = { ca: authority.cert, agent: false, ...authority.issueClient({ hosts: [plane] }) };
   const statusOf = async (headers: Record<string, string>, method = 'GET') => {
-    const sent = request(`${gateway.app.decisions}/ext-authz/github`, {
-      ...client,
-      method,
-      headers: { authorization: gateway.authorization, ...headers },
-    });
-    sent.end();
+    const all = { authorization: gateway.authorization, ...headers };
+    const sent = request(`${gateway.app.decisions}/ext-authz/github`, { ...client, method, headers: all }).end();
     const [response] = await once(sent, 'response');
-    response.resume();
-    return response.statusCode;
+    return response.resume().statusCode;
   };
   assert.equal(await statusOf({}), 401);
   assert.equal(await statusOf({ 'x-forwarded-client-cert': `URI=${agent}` }), 200);

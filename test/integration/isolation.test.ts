@@ -74,15 +74,12 @@ async function start(t: TestContext, method: string) {
 
 /** Everything that one side has received, as text. */
 function receivedBy({ server, upstream }: Side): string {
-  const tokens = server.requests.map(({ form, headers }) => [form.toString(), JSON.stringify(headers)]);
-  const assertions = server.requests
-    .flatMap(({ form }) => form.getAll('client_assertion'))
-    .filter((jwt) => /^ey/.test(jwt));
-  const basic = server.requests.map(({ headers }) =>
-    Buffer.from(String(headers.authorization).replace('Basic ', ''), 'base64').toString(),
-  );
-  const backend = upstream.requests.map(({ rawHeaders }) => rawHeaders);
-  return JSON.stringify([tokens, basic, assertions.map((jwt) => decodeJwt(jwt)), backend]);
+  const received = server.requests.map(({ form, headers }) => {
+    const basic = Buffer.from(String(headers.authorization).replace('Basic ', ''), 'base64').toString();
+    const assertions = form.getAll('client_assertion').filter((jwt) => /^ey/.test(jwt));
+    return [form.toString(), headers, basic, assertions.map((jwt) => decodeJwt(jwt))];
+  });
+  return JSON.stringify([received, upstream.requests.map(({ rawHeaders }) => rawHeaders)]);
 }
 
 function assertApart(sides: Record<Name, Side>): void {
@@ -227,13 +224,7 @@ test('forwards a request from an allowed origin, and one without browser headers
 
 test('refuses a cross-site WebSocket handshake', async (t) => {
   const { app, upstream } = await startOpen(t);
-  const headers = {
-    connection: 'upgrade',
-    upgrade: 'websocket',
-    'sec-websocket-version': '13',
-    'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==',
-    origin: 'https://evil.example.org',
-  };
+  const headers = { connection: 'upgrade', upgrade: 'websocket', origin: 'https://evil.example.org' };
   assertProblem(await call(`${app.url}/service`, { headers }), 'ERR_CROSS_SITE_REQUEST');
   assert.equal(upstream.requests.length, 0);
 });
@@ -273,16 +264,11 @@ test("drops the token header of one route, and copies of its value, on another r
 
 test('forwards its own token headers on a passthrough route, but not those of other routes', async (t) => {
   const { send } = await startMixed(t);
-  const received = await send('own', {
-    authorization: `Bearer ${OTHER}`,
-    'x-own-token': 'own-token-of-it',
-    'x-user-token': TOKEN,
-    dpop: 'a-proof',
-  });
-  assert.deepEqual(received.authorization, [`Bearer ${OTHER}`]);
-  assert.equal(received.headers['x-own-token'], 'own-token-of-it');
-  assert.equal(received.headers.dpop, 'a-proof');
-  assert.equal(received.headers['x-user-token'], undefined);
+  const own = { authorization: `Bearer ${OTHER}`, 'x-own-token': 'own-token-of-it', dpop: 'a-proof' };
+  const { headers } = await send('own', { ...own, 'x-user-token': TOKEN });
+  const { authorization, 'x-own-token': token, dpop } = headers;
+  assert.deepEqual({ authorization, 'x-own-token': token, dpop }, own);
+  assert.equal(headers['x-user-token'], undefined);
 });
 
 /** Different encodings of the same token. */

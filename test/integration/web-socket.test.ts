@@ -148,18 +148,18 @@ test('returns 502 when the backend switches to another protocol', async (t) => {
 });
 
 test('closes either side when the other side closes', async (t) => {
-  const { connect, backend } = await startWebSockets(t);
+  const gateway = await startWebSockets(t);
+  const { connect, backend } = gateway;
   const one = connect();
   await opened(one);
   const closed = closeOf(one);
   backend.handshakes[0]?.socket.destroy();
   await soon('the client sees the close', closed);
 
-  const other = await startWebSockets(t);
-  const connection = await sendHandshake(other);
+  const connection = await sendHandshake(gateway);
   await connection.until('101 Switching');
   connection.socket.resetAndDestroy();
-  await eventually('the backend sees the close', () => other.backend.handshakes[0]?.socket.destroyed === true);
+  await eventually('the backend sees the close', () => backend.handshakes[1]?.socket.destroyed === true);
 });
 
 test('keeps an open WebSocket during shutdown, and closes it when the grace elapses', async (t) => {
@@ -218,8 +218,7 @@ test('keeps a pipelined handshake out of the response to an earlier request', as
 test('forwards bytes that a caller sends before the handshake response, in order and once', async (t) => {
   const backend: { socket?: Socket; text: string } = { text: '' };
   const server = createServer((socket) => {
-    backend.socket = socket;
-    socket.on('error', () => socket.destroy());
+    backend.socket = socket.on('error', () => socket.destroy());
     socket.on('data', (chunk) => {
       backend.text += chunk;
     });

@@ -71,18 +71,7 @@ test('keeps a CambistError', () => {
   assert.equal(upstreamError(error, GITHUB), error);
 });
 
-const TOKEN: IssuedToken = {
-  authorization: new Secret('Bearer issued'),
-  granted: { audience: [], scope: undefined },
-  lifetime: {
-    sentAtMs: 0,
-    reusableUntilMs: 1,
-    refreshAtMs: 1,
-    expiresAtMs: 1,
-    expiresAtMonotonicMs: 1,
-    expiredOnArrival: false,
-  },
-};
+const TOKEN = { authorization: new Secret('Bearer issued') } as IssuedToken;
 const JSON_TYPE = ['content-type', 'application/problem+json'];
 
 /** The reason in a response with these headers and body. */

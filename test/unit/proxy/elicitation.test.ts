@@ -234,6 +234,7 @@ test('recognizes an MCP POST by its headers or its route', () => {
     [true, { 'content-type': 'Application/JSON ; charset=utf-8', 'mcp-method': 'ping' }],
     [false, { ...json, ...mcp }, undefined, 'GET'],
     [false, mcp],
+    [false, json],
     [false, { ...mcp, 'Content-Type': 'application/json-patch+json' }],
     [false, { ...json, Accept: 'application/json' }, { methods: ['POST'] }],
     [false, { ...json, Accept: '*/*' }],

@@ -8,7 +8,6 @@ import {
   withDashes,
   withheldHeaders,
 } from '../../../src/proxy/request-headers.ts';
-import { callerHeaders } from '../../../src/proxy/response-headers.ts';
 import { configOf } from '../../harness/app.ts';
 import { words } from '../../harness/words.ts';
 
@@ -157,33 +156,6 @@ test('sends all other headers upstream in order, unless Connection lists them', 
     }),
     { numRuns: 1000 },
   );
-});
-
-test('relays the headers of a response but those of the connection, in order and unchanged', () => {
-  const raw = ['Content-Type', 'a/b', 'Set-Cookie', 'a=1', 'Set-Cookie', 'b=2', 'X-Name', 'caf\u00e9', 'X-Empty', ''];
-  const hops = ['Keep-Alive', 'timeout=5', 'Transfer-Encoding', 'chunked', 'Upgrade', 'h2c', 'Trailer', 'x'];
-  for (const [received, relayed] of [
-    [[], []],
-    [raw, raw],
-    [
-      ['Connection', 'keep-alive', ...hops, 'Proxy-Authenticate', 'Basic', 'X-Kept', 'k'],
-      ['X-Kept', 'k'],
-    ],
-    [
-      ['X-Hop', '1', 'connection', 'x-hop, X-Other', 'X-Other', '2', 'X-Kept', 'k'],
-      ['X-Kept', 'k'],
-    ],
-    [['Connection', 'x-hop', 'Connection', 'close', 'X-Hop', '1'], []],
-    [
-      ['Connection', 'content-length', 'Content-Length', '5'],
-      ['Content-Length', '5'],
-    ],
-  ] as const) {
-    assert.deepEqual(
-      callerHeaders(received, (_, value) => value),
-      relayed,
-    );
-  }
 });
 
 test('a message is chunked or plain unless it names another transfer coding, or several', () => {

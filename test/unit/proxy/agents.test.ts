@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { EventEmitter } from 'node:events';
 import { test } from 'node:test';
 import { AgentShares } from '../../../src/proxy/agent-shares.ts';
+import { assertNoAgent } from '../../../src/proxy/sender.ts';
+import { toSubject } from '../../../src/tokens/subject.ts';
 
 const config = {
   agents: { known: [{ name: 'billing' }, { name: 'support' }] },
@@ -44,4 +46,15 @@ test('requests inside a CONNECT count one connection, that of the CONNECT', () =
   for (const each of requests) each.close();
   socket.emit('close');
   assert.deepEqual(shares.of('billing'), { in_flight: 0, connections: 0 });
+});
+
+test('an introspection that leaves out the issuer makes no caller of an agent', () => {
+  const payload = Buffer.from(JSON.stringify({ iss: 'https://idp.example.com', aud: 'cambist' })).toString('base64url');
+  const subject = { ...toSubject(`e30.${payload}.c2ln`), introspected: { sub: 'batch' } };
+  const agents = { token: [{ issuer: 'https://idp.example.com', audience: ['cambist'] }] };
+  const routed = { request: { active: { config: { agents } } }, route: { credential: { kind: 'exchange' } } };
+  assert.throws(
+    () => assertNoAgent(routed as never, { subject, withheldTokens: [], rawHeaders: [] }),
+    /one of an agent/,
+  );
 });
