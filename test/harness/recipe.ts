@@ -154,6 +154,7 @@ export function refuseUnless(isMet: boolean, error: string, description = '', st
 
 /** These functions authenticate a client by the one method that a server supports, or throw 401 `invalid_client`. */
 
+/** Requires a token exchange as well. */
 export function authenticateBasic(
   { authorization, form }: SimulatedRequest,
   { clientSecret }: SimulatedServer,
@@ -164,6 +165,7 @@ export function authenticateBasic(
   refuseUnless(secret === clientSecret && id !== '', 'invalid_client', 'Invalid client credentials', 401);
   // RFC 6749 section 2.3: one method in each request.
   refuseUnless(!form.has('client_secret') && !form.has('client_assertion'), 'invalid_request');
+  requireTokenExchange(form);
   return id;
 }
 

@@ -10,6 +10,7 @@ import { delayed, respond, startFakeUpstream } from '../harness/fake-upstream.ts
 import { type GatewayConfig, startGateway, startPlainGateway } from '../harness/gateway.ts';
 import { assertProblem, call, connectRaw, open } from '../harness/http-call.ts';
 import { freePort } from '../harness/http-server.ts';
+import { temporaryFolder, writerInto } from '../harness/lifetime.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 
 const withRoute = (config: GatewayConfig, change: Record<string, unknown>): GatewayConfig => ({
@@ -186,14 +187,9 @@ test('does not cut off a response that its caller has not read yet, when it clos
   await soon('the proxy has stopped', stopped);
 });
 
-const VARIABLE = 'SHUTDOWN_REVOCATIONS_KEY';
-
 /** cambist with a shared cache that is away. */
 async function start(t: TestContext, grace: string) {
-  process.env[VARIABLE] = 'the key that all replicas of this test share';
-  t.after(() => {
-    delete process.env[VARIABLE];
-  });
+  const key = writerInto(temporaryFolder(t))('key', 'the key that all replicas of this test share');
   const idp = await startFakeAuthorizationServer(t);
   let respond = (): void => {};
   const backend = await startFakeUpstream(t, (_request, response) => {
@@ -201,7 +197,7 @@ async function start(t: TestContext, grace: string) {
   });
   const app = await startTestApp(t, {
     limits: { shutdown_grace: grace },
-    cache: { shared: { url: `redis://127.0.0.1:${await freePort()}`, key: { env: VARIABLE } } },
+    cache: { shared: { url: `redis://127.0.0.1:${await freePort()}`, key } },
     signals: {
       listen: '127.0.0.1:0',
       transmitters: { idp: { issuer: idp.issuer, audience: 'cambist', backchannel_logout: true } },
@@ -220,15 +216,15 @@ async function start(t: TestContext, grace: string) {
   return { app, backend, respond: () => respond(), logout, revocationLines };
 }
 
+const WAITS = 'warn: revocations that other replicas do not know: 2; waiting for the shared cache';
+const LOST = 'error: stopping; revocations that other replicas do not know: 2';
+
 test('tells the operator which revocations are lost when the shared cache stays away for the shutdown grace', async (t) => {
   const { app, logout, revocationLines } = await start(t, '10ms');
   assert.equal(await logout(), 200);
   await app.stop();
   // One for the session, and one for tokens of its user that name no session.
-  assert.deepEqual(revocationLines(), [
-    'warn: revocations that other replicas do not know: 2; waiting for the shared cache',
-    'error: stopping; revocations that other replicas do not know: 2',
-  ]);
+  assert.deepEqual(revocationLines(), [WAITS, LOST]);
 });
 
 test('waits for the shared cache also with a revocation that arrives while requests finish', async (t) => {
@@ -240,11 +236,10 @@ test('waits for the shared cache also with a revocation that arrives while reque
   assert.equal(await logout(), 200);
   respond();
   await request;
-  const waits = 'warn: revocations that other replicas do not know: 2; waiting for the shared cache';
-  await eventually('the wait', () => revocationLines().includes(waits));
+  await eventually('the wait', () => revocationLines().includes(WAITS));
   hurry.abort();
   await stopping;
-  assert.deepEqual(revocationLines(), [waits, 'error: stopping; revocations that other replicas do not know: 2']);
+  assert.deepEqual(revocationLines(), [WAITS, LOST]);
 });
 
 test('stops without a word about revocations when other replicas miss none', async (t) => {

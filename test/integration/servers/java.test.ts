@@ -11,7 +11,6 @@ import {
   refuseUnless,
   requireSubject,
   requireSubjectTokenType,
-  requireTokenExchange,
   type SimulationRules,
   singleValue,
   startRecipe,
@@ -28,7 +27,6 @@ const keycloak: SimulationRules = {
   async token(request, server) {
     const { form } = request;
     const client = authenticateBasic(request, server);
-    requireTokenExchange(form);
     const disabled = 'Standard token exchange is not enabled for the requested client';
     refuseUnless(client !== 'off', 'invalid_request', disabled);
     requireSubjectTokenType(form, 'access_token');
@@ -90,7 +88,6 @@ const spring = (customized: boolean, registered = true): SimulationRules => ({
   async token(request, server) {
     const { form } = request;
     const client = authenticateBasic(request, server);
-    requireTokenExchange(form);
     refuseUnless(registered, 'unauthorized_client');
     requireSubjectTokenType(form, 'access_token', 'jwt');
     const resources = form.getAll('resource');
@@ -125,7 +122,6 @@ const pingFederate = (actorTokenType = 'jwt', isActor = isWorkload): SimulationR
   async token(request, server) {
     const { form } = request;
     const client = authenticateBasic(request, server);
-    requireTokenExchange(form);
     requireSubjectTokenType(form, 'access_token', 'jwt', 'saml2');
     const actor = singleValue(form, 'actor_token');
     refuseUnless(isActor(actor), 'invalid_request', 'The actor_token is not valid');

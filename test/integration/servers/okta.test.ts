@@ -26,7 +26,6 @@ const okta = ({ grant = true, policy = true } = {}): SimulationRules => ({
   async token(request, server) {
     const { form } = request;
     authenticateBasic(request, server);
-    requireTokenExchange(form);
     const disabled = 'The client is not authorized to use the provided grant type.';
     refuseUnless(grant, 'unauthorized_client', disabled);
     requireSubjectTokenType(form, 'access_token');

@@ -10,7 +10,6 @@ import {
   refuseUnless,
   requireSubject,
   requireSubjectTokenType,
-  requireTokenExchange,
   type SimulationRules,
   singleValue,
   startRecipe,
@@ -24,7 +23,6 @@ const authentik = (exchange = true): SimulationRules => ({
   async token(request, server) {
     const { form } = request;
     authenticateBasic(request, server);
-    requireTokenExchange(form);
     refuseUnless(exchange, 'unsupported_grant_type');
     requireSubjectTokenType(form, 'access_token', 'jwt');
     refuseUnless(!form.has('resource'), 'invalid_target', 'The resource is not valid');
@@ -64,7 +62,6 @@ const dex: SimulationRules = {
   async token(request, server) {
     const { form } = request;
     const client = authenticateBasic(request, server);
-    requireTokenExchange(form);
     requireSubjectTokenType(form, 'id_token');
     const isConnected = singleValue(form, 'connector_id') === 'company';
     refuseUnless(isConnected, 'invalid_request', 'Requested connector does not exist.');
@@ -113,7 +110,6 @@ const lemonldap: SimulationRules = {
   async token(request, server) {
     const { form } = request;
     const client = authenticateBasic(request, server, verbatim);
-    requireTokenExchange(form);
     const subject = await server.read(form.get('subject_token'));
     const types = ['subject_token_type', 'requested_token_type'].map((name) => form.get(name) ?? ACCESS_TOKEN);
     const fits = types.every((type) => type === ACCESS_TOKEN) && form.getAll('audience').join() === 'github-mcp';
@@ -180,7 +176,6 @@ const zitadel: SimulationRules = {
   async token(request, server) {
     const { form } = request;
     const client = authenticateBasic(request, server);
-    requireTokenExchange(form);
     requireSubjectTokenType(form, 'access_token', 'id_token', 'jwt');
     refuseUnless(!form.has('resource'), 'invalid_target', 'resource parameter not supported');
     const subject = await requireSubject(form, server, 'invalid_request', 'subject_token invalid');
