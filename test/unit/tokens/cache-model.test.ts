@@ -39,24 +39,19 @@ function command(name: string, run: (model: Model, real: Real) => Promise<void> 
   };
 }
 
-interface Requester {
-  readonly caller: string;
-  readonly id: string | undefined;
-  readonly route: Route;
-}
-
 /** Chooses the first value more often, so that callers meet. */
 function mostly<T>(first: T, ...others: T[]): fc.Arbitrary<T> {
   return fc.constantFrom(...others.flatMap(() => first), first, ...others);
 }
 
-const requester: fc.Arbitrary<Requester> = fc.record({
+const requester = fc.record({
   caller: mostly(...(CALLERS as [string, ...string[]])),
   id: mostly<string | undefined>(undefined, 's1', 's2'),
   route: mostly(...(ROUTES as [Route, ...Route[]])),
 });
 
-const nameOf = ({ caller, id, route }: Requester): string => `${caller}/${id ?? '-'} on ${route.name}`;
+const nameOf = ({ caller, id, route }: { caller: string; id: string | undefined; route: Route }): string =>
+  `${caller}/${id ?? '-'} on ${route.name}`;
 
 /** Minimum time between two reports of an upstream that take a token from a key. */
 const COOLDOWN_MS = 10_000;

@@ -6,13 +6,7 @@ import type { IssuedToken } from '../../../src/tokens/issued-token.ts';
 import type { Subject } from '../../../src/tokens/subject.ts';
 import type { FakeClock } from '../../harness/fake-clock.ts';
 import { exchangeOf, jwtOf, routeOf, serverOf, settle, subjectOf, targetOf } from './sample.ts';
-import { type BrokerSetup, refusalOf, type ScriptedRequest, setUpBroker } from './scripted-endpoint.ts';
-
-/** A caller with its current token. It gets a new token when the previous one expires. */
-interface Caller {
-  readonly name: string;
-  readonly subject: Subject;
-}
+import { refusalOf, type ScriptedRequest, setUpBroker } from './scripted-endpoint.ts';
 
 interface ModelToken {
   readonly text: string;
@@ -42,26 +36,8 @@ interface Flight {
   ended: boolean;
 }
 
-/** The expected state of the cache: a few maps without bound, eviction or hashing. */
-export interface Model {
-  bound: number;
-  /** The bound was exceeded at some time. Then a token may be missing, but never wrong. */
-  pressed: boolean;
-  readonly kept: Map<string, { token: ModelToken; attemptMs: number }>;
-  readonly flights: Map<string, Flight>;
-  readonly refusals: Map<string, { atMs: number; code: ErrorCode }>;
-  /** The last token that was returned for a key. */
-  readonly given: Map<string, ModelToken>;
-  readonly tokens: Map<string, ModelToken>;
-  /** When a key last lost its token because of a report of the upstream. */
-  readonly refusedMs: Map<string, number>;
-  readonly openedMs: Map<string, number>;
-  readonly endedMs: Map<string, number>;
-}
-
-export interface Real extends BrokerSetup {
-  readonly callerOf: (name: string, old: boolean) => Caller;
-}
+export type Model = ReturnType<typeof setUpModel>['model'];
+export type Real = ReturnType<typeof setUpModel>['real'];
 
 const MAX_AGE_MS = 300_000;
 
@@ -89,29 +65,33 @@ function refusalKeyOf(route: Route, caller: string): string {
   return JSON.stringify([caller, resourceOf(route)]);
 }
 
-export function setUpModel(bound: number, random: number): { model: Model; real: Real } {
+export function setUpModel(bound: number, random: number) {
   const setup = setUpBroker({ maxEntries: bound, maxAgeMs: MAX_AGE_MS });
   setup.random = random;
-  const model: Model = {
+  /** The expected state of the cache: a few maps without bound, eviction or hashing. */
+  const model = {
     bound,
+    /** The bound was exceeded at some time. Then a token may be missing, but never wrong. */
     pressed: false,
-    kept: new Map(),
-    flights: new Map(),
-    refusals: new Map(),
-    given: new Map(),
-    tokens: new Map(),
-    refusedMs: new Map(),
-    openedMs: new Map(),
-    endedMs: new Map(),
+    kept: new Map<string, { token: ModelToken; attemptMs: number }>(),
+    flights: new Map<string, Flight>(),
+    refusals: new Map<string, { atMs: number; code: ErrorCode }>(),
+    /** The last token that was returned for a key. */
+    given: new Map<string, ModelToken>(),
+    tokens: new Map<string, ModelToken>(),
+    /** When a key last lost its token because of a report of the upstream. */
+    refusedMs: new Map<string, number>(),
+    openedMs: new Map<string, number>(),
+    endedMs: new Map<string, number>(),
   };
   return { model, real: Object.assign(setup, { callerOf: createCallers(setup.clock) }) };
 }
 
-/** Creates each subject token once. */
-function createCallers(clock: FakeClock): Real['callerOf'] {
+/** Creates each subject token once. A caller gets a new one when the previous one expires. */
+function createCallers(clock: FakeClock) {
   const startMs = clock.wallMs();
-  const made = new Map<string, Caller>();
-  return (name, old) => {
+  const made = new Map<string, { name: string; subject: Subject }>();
+  return (name: string, old: boolean) => {
     const lifetimeMs = LIFETIMES_MS[name] ?? 0;
     const now = Number.isFinite(lifetimeMs) ? Math.floor((clock.wallMs() - startMs) / lifetimeMs) : 0;
     const generation = old ? now - 1 : now;
