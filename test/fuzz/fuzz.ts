@@ -74,7 +74,7 @@ async function fuzzTarget(name: string, ms: number, seed: number): Promise<Worke
       if (runs === before && runs > 0) {
         const input = bytes.slice(0, Atomics.load(state, 1));
         const finding = { input, error: `one input takes longer than ${HANG_MS} ms` };
-        settle(() => resolve({ runs, seen: 0, added: [], redundant: 0, finding }));
+        settle(() => resolve({ runs, seen: 0, added: [], finding }));
       }
       before = runs;
     }, HANG_MS);

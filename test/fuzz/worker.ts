@@ -21,8 +21,6 @@ export interface WorkerResult {
   readonly seen: number;
   /** Inputs that reached new code, without the seeds. */
   readonly added: readonly Uint8Array[];
-  /** Seeds that reach no code that an earlier seed does not reach. */
-  readonly redundant: number;
   readonly finding?: { readonly input: Uint8Array; readonly error: string };
 }
 
@@ -38,7 +36,7 @@ export function runWorker(target: Target): void {
   const added: Buffer[] = [];
   const dictionary = words.map((word) => Buffer.from(word));
   const endMs = performance.now() + ms;
-  let [runs, redundant] = [0, 0];
+  let runs = 0;
 
   /** @returns whether it reached new code */
   const run = (input: Buffer): boolean => {
@@ -51,7 +49,7 @@ export function runWorker(target: Target): void {
     return coverage.hasNew();
   };
   const finish = (finding?: WorkerResult['finding']): void => {
-    const result: WorkerResult = { runs, seen: coverage.seen, added, redundant, ...(finding && { finding }) };
+    const result: WorkerResult = { runs, seen: coverage.seen, added, ...(finding && { finding }) };
     parentPort?.postMessage(result);
   };
 
@@ -60,7 +58,6 @@ export function runWorker(target: Target): void {
     for (const given of seeds.toSorted((a, b) => a.length - b.length)) {
       input = Buffer.from(given).subarray(0, MAX_INPUT_BYTES);
       if (run(input)) corpus.push(input);
-      else redundant += 1;
     }
     if (corpus.length === 0) corpus.push(Buffer.alloc(0));
     while (performance.now() < endMs) {

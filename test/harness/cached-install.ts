@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { errorCode } from '../../src/errors.ts';
 import { runProgram } from './run-command.ts';
 
-const IN_NODE_MODULES = '../../node_modules/.cache/cambist-test/';
+export const IN_NODE_MODULES = '../../node_modules/.cache/cambist-test/';
 /** Folder for large or slow installs. It survives `npm ci`. */
 export const KEPT = '../../.cache/';
 
@@ -24,7 +24,7 @@ export async function cachedInstall(
   name: string,
   files: readonly string[],
   install: (directory: string) => Promise<void>,
-  cache: string = IN_NODE_MODULES,
+  cache = IN_NODE_MODULES,
 ): Promise<string> {
   const hash = createHash('sha256');
   for (const file of files) hash.update(await readFile(file));

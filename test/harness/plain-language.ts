@@ -1,6 +1,5 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, extname, join, normalize } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { SyntaxKind } from 'typescript/unstable/ast';
 import { createScanner, type Scanner } from 'typescript/unstable/ast/scanner';
 
@@ -206,9 +205,6 @@ const RULES: Rule[] = [
   },
 ];
 
-/** Quotes of specifications and of other programs. A phrase is allowed in a file where it is part of this text. */
-const ALLOWED: { file: string; text: string }[] = [];
-
 /** Files without our prose: generated, or vendored. This scanner's own test quotes what it finds. */
 const SKIPPED = [
   'config/cambist.schema.json',
@@ -230,20 +226,12 @@ export const ROOTS = [
   'SECURITY.md',
 ] as const;
 
-interface Finding {
-  file: string;
-  line: number;
-  phrase: string;
-  use: string;
-}
-
 /** The stilted phrases in a text. The extension of `file` tells prose from code. */
-export function findingsIn(file: string, text: string): Finding[] {
+export function findingsIn(file: string, text: string) {
   const prose = proseOf(file, text);
-  const findings: Finding[] = [];
+  const findings: { file: string; line: number; phrase: string; use: string }[] = [];
   for (const { pattern, use } of RULES) {
     for (const match of prose.matchAll(pattern)) {
-      if (isAllowed(file, text, match.index)) continue;
       const line = text.slice(0, match.index).split('\n').length;
       findings.push({ file, line, phrase: match[0].replace(/\s+/g, ' ').trim(), use });
     }
@@ -251,16 +239,8 @@ export function findingsIn(file: string, text: string): Finding[] {
   return findings.sort((a, b) => a.line - b.line);
 }
 
-function isAllowed(file: string, text: string, index: number): boolean {
-  return ALLOWED.some((quote) => {
-    if (quote.file !== file) return false;
-    const start = text.indexOf(quote.text);
-    return start !== -1 && index >= start && index < start + quote.text.length;
-  });
-}
-
 /** Scans files and, recursively, folders. */
-export function scan(paths: readonly string[]): Finding[] {
+export function scan(paths: readonly string[]) {
   return paths.flatMap(filesBelow).flatMap((file) => findingsIn(file, readFileSync(file, 'utf8')));
 }
 
@@ -277,12 +257,4 @@ function filesBelow(path: string): string[] {
 /** Is the file one of these paths, or in one of these folders? */
 function isBelow(file: string, paths: readonly string[]): boolean {
   return paths.some((path) => file === path || file.startsWith(`${path}/`));
-}
-
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  const paths = process.argv.slice(2);
-  const findings = scan(paths.length === 0 ? ROOTS : paths);
-  for (const { file, line, phrase, use } of findings) console.log(`${file}:${line}: "${phrase}" (use: ${use})`);
-  console.log(`${findings.length} found`);
-  process.exitCode = findings.length === 0 ? 0 : 1;
 }
