@@ -3,7 +3,7 @@ import { type ConfigNode, formatPath } from '../documents/config-node.ts';
 import { parseSpiffeId } from '../spiffe/spiffe-id.ts';
 import { clientCertificateRule } from './addresses.ts';
 import { checkCredentialHeader } from './header-names.ts';
-import { mapKey, optional, required, section, type ValueOf, valueKey } from './key.ts';
+import { mapKey, optionalSection, required, section, type ValueOf, valueKey } from './key.ts';
 import { flag, headerName, list, nonEmptyText, pemFile, text, tokenFile, word } from './kinds.ts';
 import { audiences, checkKeysUrl, jwksUri, type SubjectVerification } from './verification.ts';
 
@@ -19,9 +19,12 @@ const issuerTls = section('TLS of the issuer.', {
   }),
 });
 
-const jwksToken = section('Token for the requests to `jwks_uri`, such as that of cambist’s own service account.', {
-  file: required(tokenFile('File of the token. It is read again when it changes.')),
-});
+const jwksToken = optionalSection(
+  'Token for the requests to `jwks_uri`, such as that of cambist’s own service account.',
+  {
+    file: required(tokenFile('File of the token. It is read again when it changes.')),
+  },
+);
 
 const agentToken = section(
   'Tokens of agents: projected service account tokens, or other JWTs of workloads.',
@@ -32,7 +35,7 @@ const agentToken = section(
     issuer: required(text('Expected `iss`.', { form: 'URL' })),
     audience: required(audiences('The `aud` must contain one of these.')),
     jwks_uri: jwksUri,
-    jwks_token: optional(jwksToken),
+    jwks_token: jwksToken,
     tls: issuerTls,
   },
   {
@@ -94,7 +97,7 @@ function readSpiffeId(written: string, node: ConfigNode): string {
   return written;
 }
 
-const forwarded = section('Identities that a proxy in front forwards.', {
+const forwarded = optionalSection('Identities that a proxy in front forwards.', {
   header: headerName('Header with the certificate of the agent, in the form of Envoy.', {
     default: 'x-forwarded-client-cert',
     page: 'agents.md#behind-another-proxy',
@@ -111,71 +114,69 @@ const forwarded = section('Identities that a proxy in front forwards.', {
 
 export const AGENT_TOKEN_KEYS = agentToken.keys ?? {};
 
-export const agents = optional(
-  section(
-    'The agents that may use the proxy. Every request then needs the identity of one.',
-    {
-      token: valueKey(
-        z.union([agentToken.schema, z.array(agentToken.schema).min(1).max(10)], {
-          error: 'must be a map with header, issuer and audience, or a list of such maps',
-        }),
-        'map or list of maps',
-        'Tokens of agents, by the keys below.',
-        { page: 'agents.md#tokens' },
-        (written: never, node, scope) => {
-          const all = Array.isArray(written) ? written : [written];
-          const nodeOf = (index: number) => (Array.isArray(written) ? node.at(index) : node);
-          const entries = all.map((each, index) => agentToken.read(each, nodeOf(index), scope));
-          for (const [index, entry] of entries.entries()) {
-            const earlier = entries.slice(0, index);
-            if (entry && earlier.some((each) => each?.header === entry.header && each.issuer === entry.issuer)) {
-              nodeOf(index).error('has the header and the issuer of an earlier entry: name its audience there');
-            }
-          }
-          return entries.flatMap((entry) => entry ?? []);
-        },
-      ),
-      certificate: flag('Agents are known by the URI SAN of their client certificate (SPIFFE ID).', {
-        default: false,
-        page: 'agents.md#certificates',
+export const agents = optionalSection(
+  'The agents that may use the proxy. Every request then needs the identity of one.',
+  {
+    token: valueKey(
+      z.union([agentToken.schema, z.array(agentToken.schema).min(1).max(10)], {
+        error: 'must be a map with header, issuer and audience, or a list of such maps',
       }),
-      forwarded: optional(forwarded),
-      known: required(
-        mapKey(
-          /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/,
-          'the name of an agent must consist of lower-case letters, digits and hyphens, at most 63',
-          'Agents by name. Routes, logs and metrics use the name.',
-          knownAgent,
-        ),
-      ),
-    },
-    {
-      restart: 'presence',
-      check({ token, certificate, forwarded, known = [] }, { node, scope }, written) {
-        if (written.token === undefined && certificate !== true && forwarded === undefined && !node.broken) {
-          node.error('names no way to know an agent: set token, or certificate: true');
+      'map or list of maps',
+      'Tokens of agents, by the keys below.',
+      { page: 'agents.md#tokens' },
+      (written: never, node, scope) => {
+        const all = Array.isArray(written) ? written : [written];
+        const nodeOf = (index: number) => (Array.isArray(written) ? node.at(index) : node);
+        const entries = all.map((each, index) => agentToken.read(each, nodeOf(index), scope));
+        for (const [index, entry] of entries.entries()) {
+          const earlier = entries.slice(0, index);
+          if (entry && earlier.some((each) => each?.header === entry.header && each.issuer === entry.issuer)) {
+            nodeOf(index).error('has the header and the issuer of an earlier entry: name its audience there');
+          }
         }
-        // A data plane that asks for decisions forwards certificates as well, and has none of an agent.
-        const hasClients = (key: string): boolean => {
-          const listen = scope.listeners.get(key);
-          return listen?.kind === 'tcp' && clientCertificateRule(listen.tls) !== undefined;
-        };
-        for (const [key, listeners] of [
-          ['certificate', ['listen']],
-          ['forwarded', ['listen', 'decisions.http.listen', 'decisions.grpc.listen']],
-        ] as const) {
-          if (!written[key] || listeners.some(hasClients) || node.broken) continue;
-          const places = new Intl.ListFormat('en-GB', { type: 'disjunction' }).format(listeners);
-          node.at(key).error(`needs certificates of clients: set tls.client_ca, or tls: spiffe, for ${places}`, 'key');
-        }
-        if (known.length === 0 && !node.at('known').broken) {
-          node.at('known').error('has no agent, so every request would get 401: name one');
-        }
-        const hasCertificates = certificate === true || forwarded !== undefined || node.at('forwarded').broken;
-        checkIdentities(known, node.at('token').broken ? undefined : (token ?? []), hasCertificates, node.at('known'));
+        return entries.flatMap((entry) => entry ?? []);
       },
+    ),
+    certificate: flag('Agents are known by the URI SAN of their client certificate (SPIFFE ID).', {
+      default: false,
+      page: 'agents.md#certificates',
+    }),
+    forwarded,
+    known: required(
+      mapKey(
+        /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/,
+        'the name of an agent must consist of lower-case letters, digits and hyphens, at most 63',
+        'Agents by name. Routes, logs and metrics use the name.',
+        knownAgent,
+      ),
+    ),
+  },
+  {
+    restart: 'presence',
+    check({ token, certificate, forwarded, known = [] }, { node, scope }, written) {
+      if (written.token === undefined && certificate !== true && forwarded === undefined && !node.broken) {
+        node.error('names no way to know an agent: set token, or certificate: true');
+      }
+      // A data plane that asks for decisions forwards certificates as well, and has none of an agent.
+      const hasClients = (key: string): boolean => {
+        const listen = scope.listeners.get(key);
+        return listen?.kind === 'tcp' && clientCertificateRule(listen.tls) !== undefined;
+      };
+      for (const [key, listeners] of [
+        ['certificate', ['listen']],
+        ['forwarded', ['listen', 'decisions.http.listen', 'decisions.grpc.listen']],
+      ] as const) {
+        if (!written[key] || listeners.some(hasClients) || node.broken) continue;
+        const places = new Intl.ListFormat('en-GB', { type: 'disjunction' }).format(listeners);
+        node.at(key).error(`needs certificates of clients: set tls.client_ca, or tls: spiffe, for ${places}`, 'key');
+      }
+      if (known.length === 0 && !node.at('known').broken) {
+        node.at('known').error('has no agent, so every request would get 401: name one');
+      }
+      const hasCertificates = certificate === true || forwarded !== undefined || node.at('forwarded').broken;
+      checkIdentities(known, node.at('token').broken ? undefined : (token ?? []), hasCertificates, node.at('known'));
     },
-  ),
+  },
 );
 
 export type Agents = NonNullable<ValueOf<typeof agents>>;

@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import type { ConfigNode } from '../documents/config-node.ts';
 import { MIN_KEY_LENGTH } from '../secrets/credential.ts';
-import { type About, optional, required, type Scope, section, type ValueOf, valueKey } from './key.ts';
+import { type About, optionalSection, required, type Scope, type ValueOf, valueKey } from './key.ts';
 import { choice, credentialSource, distinct, fileSource, flag } from './kinds.ts';
 
 const MAX_CLAIMS = 32;
@@ -34,7 +34,7 @@ function readDestination(
   return { kind: 'file', path: sources.output(written.file, node.at('file')) };
 }
 
-const pseudonymize = section('Records an HMAC of these claims instead of their values.', {
+const pseudonymize = optionalSection('Records an HMAC of these claims instead of their values.', {
   key: required(
     credentialSource(
       'Key of the HMAC, at least 32 characters. The same key gives the same pseudonym for the same value.',
@@ -47,45 +47,43 @@ const pseudonymize = section('Records an HMAC of these claims instead of their v
   }),
 });
 
-export const audit = optional(
-  section(
-    'Records of who did what, one for each request and one for each exchange. Off by default.',
-    {
-      to: required(
-        valueKey(
-          destination,
-          '`stdout`, `otlp`, or `{ file }`',
-          'Destination of the records: standard output, OpenTelemetry logs by OTLP/HTTP, or a file.',
-          {
-            examples: ['stdout', { file: '/var/log/cambist/audit.jsonl' }, 'otlp'],
-            page: 'audit.md',
-          },
-          readDestination,
-        ),
+export const audit = optionalSection(
+  'Records of who did what, one for each request and one for each exchange. Off by default.',
+  {
+    to: required(
+      valueKey(
+        destination,
+        '`stdout`, `otlp`, or `{ file }`',
+        'Destination of the records: standard output, OpenTelemetry logs by OTLP/HTTP, or a file.',
+        {
+          examples: ['stdout', { file: '/var/log/cambist/audit.jsonl' }, 'otlp'],
+          page: 'audit.md',
+        },
+        readDestination,
       ),
-      claims: claims('Claims that identify subjects and actors.', {
-        default: ['iss', 'sub', 'azp', 'client_id', 'act'],
-        page: 'audit.md#claims',
-      }),
-      tools: flag('Record the MCP method and the name of the tool, prompt, resource or task.', {
-        default: true,
-        page: 'audit.md#tools',
-      }),
-      on_full: choice(
-        ['drop', 'refuse'],
-        'While records cannot be written: drop and count them, or refuse requests with 503.',
-        { default: 'drop', page: 'audit.md#when-records-cannot-be-written' },
-      ),
-      pseudonymize: optional(pseudonymize),
+    ),
+    claims: claims('Claims that identify subjects and actors.', {
+      default: ['iss', 'sub', 'azp', 'client_id', 'act'],
+      page: 'audit.md#claims',
+    }),
+    tools: flag('Record the MCP method and the name of the tool, prompt, resource or task.', {
+      default: true,
+      page: 'audit.md#tools',
+    }),
+    on_full: choice(
+      ['drop', 'refuse'],
+      'While records cannot be written: drop and count them, or refuse requests with 503.',
+      { default: 'drop', page: 'audit.md#when-records-cannot-be-written' },
+    ),
+    pseudonymize,
+  },
+  {
+    restart: 'change',
+    check({ claims: recorded = [], pseudonymize: hidden }, { node }) {
+      if (hidden === undefined || hidden.claims.some((claim) => recorded.includes(claim))) return;
+      node.at('pseudonymize').warn('has no effect: audit.claims records none of these claims', 'key');
     },
-    {
-      restart: 'change',
-      check({ claims: recorded = [], pseudonymize: hidden }, { node }) {
-        if (hidden === undefined || hidden.claims.some((claim) => recorded.includes(claim))) return;
-        node.at('pseudonymize').warn('has no effect: audit.claims records none of these claims', 'key');
-      },
-    },
-  ),
+  },
 );
 
 export type Audit = NonNullable<ValueOf<typeof audit>>;

@@ -4,7 +4,7 @@ import type { CredentialSource } from '../secrets/credential.ts';
 import { ASYMMETRIC_ALGORITHMS, algorithm, HMAC_ALGORITHMS } from './algorithms.ts';
 import {
   type Key,
-  optional,
+  optionalSection,
   type Place,
   required,
   type Scope,
@@ -87,12 +87,10 @@ const fromKeys = {
 /** Another server, or the socket of the agent that issues the SVID of cambist. */
 type From = AssertionFrom | { readonly spiffe: string } | undefined;
 
-const from: Key<Written<typeof fromKeys>, From> = optional(
-  section(
-    'The source of the assertion in place of a file: another authorization server, as for agent identities of Entra, or a SPIFFE agent.',
-    fromKeys,
-    { finish: readFrom },
-  ),
+const from: Key<Written<typeof fromKeys>, From> = optionalSection(
+  'The source of the assertion in place of a file: another authorization server, as for agent identities of Entra, or a SPIFFE agent.',
+  fromKeys,
+  { finish: readFrom },
 );
 
 function readFrom(

@@ -9,7 +9,7 @@ import { intercept } from './intercept.ts';
 import {
   type Keys,
   mapKey,
-  optional,
+  optionalSection,
   propertyOf,
   required,
   schemaOf,
@@ -134,17 +134,15 @@ export const KEYS = {
       page: 'traces.md#spans',
     }),
   }),
-  interaction: optional(
-    section('Consent of users at authorization servers.', {
-      hosts: required(
-        list(
-          'Hosts, or `host:port`, whose https URLs an authorization server may send a user to for consent. Other URLs never reach a caller.',
-          { examples: [['example.okta.com']], form: 'list of hosts', page: 'third-party.md#consent', without: 'none' },
-          readInteractionHost,
-        ),
+  interaction: optionalSection('Consent of users at authorization servers.', {
+    hosts: required(
+      list(
+        'Hosts, or `host:port`, whose https URLs an authorization server may send a user to for consent. Other URLs never reach a caller.',
+        { examples: [['example.okta.com']], form: 'list of hosts', page: 'third-party.md#consent', without: 'none' },
+        readInteractionHost,
       ),
-    }),
-  ),
+    ),
+  }),
   host_header: headerName('Header whose host replaces that of the request, if present, such as `x-kagent-host`.', {
     examples: ['x-kagent-host'],
   }),
@@ -179,21 +177,19 @@ export const KEYS = {
   signals,
   agents,
   intercept,
-  spiffe: optional(
-    section(
-      'Identity of cambist by the SPIFFE Workload API.',
-      {
-        socket: required(
-          word(
-            /^unix:\/\/\/[!-~]{1,100}$/,
-            'must be "unix://" and the absolute path of a socket, as in unix:///run/spire/agent/public/api.sock',
-            'Socket of the SPIFFE agent.',
-            { form: '`unix:///path`', examples: ['unix:///run/spire/agent/public/api.sock'], page: 'spiffe.md' },
-          ),
+  spiffe: optionalSection(
+    'Identity of cambist by the SPIFFE Workload API.',
+    {
+      socket: required(
+        word(
+          /^unix:\/\/\/[!-~]{1,100}$/,
+          'must be "unix://" and the absolute path of a socket, as in unix:///run/spire/agent/public/api.sock',
+          'Socket of the SPIFFE agent.',
+          { form: '`unix:///path`', examples: ['unix:///run/spire/agent/public/api.sock'], page: 'spiffe.md' },
         ),
-      },
-      { restart: 'change' },
-    ),
+      ),
+    },
+    { restart: 'change' },
   ),
   defaults: valueKey(
     schemaOf(ROUTE_KEYS),

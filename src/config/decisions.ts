@@ -1,11 +1,11 @@
 import { clientCertificateRule, type Listen } from './addresses.ts';
-import { optional, required, section, type ValueOf } from './key.ts';
+import { optionalSection, required, type ValueOf } from './key.ts';
 import { choice, fileSource } from './kinds.ts';
 import { address } from './listen.ts';
 
 /** A listener that only the data plane can use. */
 function listener(name: 'http' | 'grpc', description: string, example: string) {
-  return section(
+  return optionalSection(
     description,
     {
       listen: required(
@@ -36,36 +36,32 @@ function listener(name: 'http' | 'grpc', description: string, example: string) {
   );
 }
 
-export const decisions = optional(
-  section(
-    'Decisions for a data plane that forwards the requests itself.',
-    {
-      http: optional(
-        listener(
-          'http',
-          'Decisions by HTTP, for Envoy, Traefik, Caddy, nginx and HAProxy.',
-          'unix:/run/cambist/decisions.sock',
-        ),
-      ),
-      grpc: optional(listener('grpc', 'Decisions by gRPC, for Envoy.', 'unix:/run/cambist/decisions-grpc.sock')),
-      routes_by: choice(
-        ['name', 'match'],
-        'How the route is found. `name`: the data plane names it. `match`: by the host, path and message that the data plane reports.',
-        { default: 'name', page: 'decisions.md#the-route-of-a-request' },
-      ),
-      preflights: choice(['refuse', 'allow'], 'CORS preflights, which have no token. `allow`: without a credential.', {
-        default: 'refuse',
-        page: 'decisions.md#preflights',
-      }),
+export const decisions = optionalSection(
+  'Decisions for a data plane that forwards the requests itself.',
+  {
+    http: listener(
+      'http',
+      'Decisions by HTTP, for Envoy, Traefik, Caddy, nginx and HAProxy.',
+      'unix:/run/cambist/decisions.sock',
+    ),
+    grpc: listener('grpc', 'Decisions by gRPC, for Envoy.', 'unix:/run/cambist/decisions-grpc.sock'),
+    routes_by: choice(
+      ['name', 'match'],
+      'How the route is found. `name`: the data plane names it. `match`: by the host, path and message that the data plane reports.',
+      { default: 'name', page: 'decisions.md#the-route-of-a-request' },
+    ),
+    preflights: choice(['refuse', 'allow'], 'CORS preflights, which have no token. `allow`: without a credential.', {
+      default: 'refuse',
+      page: 'decisions.md#preflights',
+    }),
+  },
+  {
+    restart: 'presence',
+    check({ http, grpc }, { node }) {
+      if (http !== undefined || grpc !== undefined || node.at('http').broken || node.at('grpc').broken) return;
+      node.error('has no listener: set http or grpc');
     },
-    {
-      restart: 'presence',
-      check({ http, grpc }, { node }) {
-        if (http !== undefined || grpc !== undefined || node.at('http').broken || node.at('grpc').broken) return;
-        node.error('has no listener: set http or grpc');
-      },
-    },
-  ),
+  },
 );
 
 export type Decisions = NonNullable<ValueOf<typeof decisions>>;

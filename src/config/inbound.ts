@@ -4,7 +4,7 @@ import { isLoopback } from '../host-names.ts';
 import { isLocal, type Listen, reaches, readListen } from './addresses.ts';
 import type { ServerScope } from './authorization-server.ts';
 import { readHeaderName } from './header-names.ts';
-import { optional, type Place, required, section, type ValueOf, valueKey, withFallback } from './key.ts';
+import { optionalSection, type Place, required, section, type ValueOf, valueKey, withFallback } from './key.ts';
 import { choice, flag, headerNameSchema, list, nonEmptyText, text } from './kinds.ts';
 import { address } from './listen.ts';
 import { readPathPrefix } from './match.ts';
@@ -83,7 +83,7 @@ const verify = section(
     issuer: required(text('Expected `iss`.', { form: 'URL', without: 'required in `inbound`' })),
     audience: required(audiences('The `aud` must contain one of these.', { without: 'required in `inbound`' })),
     jwks_uri: jwksUri,
-    introspection: optional(introspection),
+    introspection,
   },
   {
     finish(values, place: Place<ServerScope>): SubjectVerification {
@@ -92,87 +92,82 @@ const verify = section(
   },
 );
 
-export const inbound = optional(
-  section(
-    'The agent gets handles in place of its callers’ tokens.',
-    {
-      listen: required(
-        address('Address that callers connect to: `host:port` or `unix:/path`.', {
-          examples: ['0.0.0.0:8080'],
-          restart: 'change',
-          page: 'inbound.md',
-          without: 'required in `inbound`',
-        }),
-      ),
-      agent: required(
-        valueKey(
-          nonEmptyText,
-          '`http://host:port` or `unix:/path`',
-          'Address of the agent: `http://host:port` or `unix:/path`.',
-          { examples: ['http://127.0.0.1:8081'], without: 'required in `inbound`' },
-          (written: string, node) => valueOrReport(readAgent(written), node),
-        ),
-      ),
-      verify: required(verify),
-      open: list(
-        'Paths that need no token: exact, or a prefix followed by `*`.',
-        {
-          examples: [['/healthz', '/.well-known/agent-card.json']],
-          form: 'list of paths',
-          page: 'inbound.md#open-paths',
-        },
-        readOpenPath,
-      ),
-      claims: withFallback(
-        valueKey(
-          z.record(headerNameSchema.meta({ description: 'Header for the claim.' }), nonEmptyText),
-          'map of header → claim',
-          'Claims of the caller’s token that the agent gets as headers, by header.',
-          { examples: [{ 'x-user-id': 'sub' }] },
-          readClaims,
-        ),
-        {},
-      ),
-      allow_raw_tokens: flag('Accept tokens from the agent as well as handles.', { default: false }),
-      baggage: flag('Give the agent its handle in `baggage` as well, and accept it there.', {
-        default: true,
-        page: 'inbound.md#which-request-a-handle-belongs-to',
+export const inbound = optionalSection(
+  'The agent gets handles in place of its callers’ tokens.',
+  {
+    listen: required(
+      address('Address that callers connect to: `host:port` or `unix:/path`.', {
+        examples: ['0.0.0.0:8080'],
+        restart: 'change',
+        page: 'inbound.md',
+        without: 'required in `inbound`',
       }),
-      detached: choice(
-        ['refuse', 'allow'],
-        'Requests of the agent with a handle whose request from the caller is over.',
-        { default: 'refuse' },
+    ),
+    agent: required(
+      valueKey(
+        nonEmptyText,
+        '`http://host:port` or `unix:/path`',
+        'Address of the agent: `http://host:port` or `unix:/path`.',
+        { examples: ['http://127.0.0.1:8081'], without: 'required in `inbound`' },
+        (written: string, node) => valueOrReport(readAgent(written), node),
       ),
-    },
-    {
-      restart: 'presence',
-      check({ agent, baggage, detached }, { node, scope: { listeners } }) {
-        for (const [key, other] of listeners) {
-          if (agent !== undefined && isAddressOf(other, agent)) {
-            node.at('agent').error(`is the address of ${key}, so requests would loop: set the address of the agent`);
-          }
-        }
-        if (agent !== undefined && agent.socketPath === undefined && !isLoopback(new URL(agent.origin).hostname)) {
-          node.at('agent').warn('is not loopback, so handles cross the network: let cambist run beside the agent');
-        }
-        const listen = listeners.get('listen');
-        if (listen !== undefined && !isLocal(listen)) {
-          node.warn(
-            'handles work for every host that reaches listen: set listen to loopback or to a Unix socket',
-            'key',
-          );
-        }
-        if (baggage === true && detached === 'allow') {
-          node
-            .at('detached')
-            .warn(
-              'with baggage, an agent whose users share a connection can send one user’s request with the token of another: ' +
-                'set baggage to false, and let the agent forward Authorization',
-            );
-        }
+    ),
+    verify: required(verify),
+    open: list(
+      'Paths that need no token: exact, or a prefix followed by `*`.',
+      {
+        examples: [['/healthz', '/.well-known/agent-card.json']],
+        form: 'list of paths',
+        page: 'inbound.md#open-paths',
       },
+      readOpenPath,
+    ),
+    claims: withFallback(
+      valueKey(
+        z.record(headerNameSchema.meta({ description: 'Header for the claim.' }), nonEmptyText),
+        'map of header → claim',
+        'Claims of the caller’s token that the agent gets as headers, by header.',
+        { examples: [{ 'x-user-id': 'sub' }] },
+        readClaims,
+      ),
+      {},
+    ),
+    allow_raw_tokens: flag('Accept tokens from the agent as well as handles.', { default: false }),
+    baggage: flag('Give the agent its handle in `baggage` as well, and accept it there.', {
+      default: true,
+      page: 'inbound.md#which-request-a-handle-belongs-to',
+    }),
+    detached: choice(
+      ['refuse', 'allow'],
+      'Requests of the agent with a handle whose request from the caller is over.',
+      { default: 'refuse' },
+    ),
+  },
+  {
+    restart: 'presence',
+    check({ agent, baggage, detached }, { node, scope: { listeners } }) {
+      for (const [key, other] of listeners) {
+        if (agent !== undefined && isAddressOf(other, agent)) {
+          node.at('agent').error(`is the address of ${key}, so requests would loop: set the address of the agent`);
+        }
+      }
+      if (agent !== undefined && agent.socketPath === undefined && !isLoopback(new URL(agent.origin).hostname)) {
+        node.at('agent').warn('is not loopback, so handles cross the network: let cambist run beside the agent');
+      }
+      const listen = listeners.get('listen');
+      if (listen !== undefined && !isLocal(listen)) {
+        node.warn('handles work for every host that reaches listen: set listen to loopback or to a Unix socket', 'key');
+      }
+      if (baggage === true && detached === 'allow') {
+        node
+          .at('detached')
+          .warn(
+            'with baggage, an agent whose users share a connection can send one user’s request with the token of another: ' +
+              'set baggage to false, and let the agent forward Authorization',
+          );
+      }
     },
-  ),
+  },
 );
 
 /** The way of callers to the agent, which gets handles in place of their tokens. */

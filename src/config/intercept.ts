@@ -3,12 +3,11 @@ import * as z from 'zod';
 import { type ConfigNode, formatPath, type Reading } from '../documents/config-node.ts';
 import { collide, readListen, type TcpListen } from './addresses.ts';
 import {
-  optional,
+  optionalSection,
   readAll,
   required,
   type Scope,
   schemaOf,
-  section,
   type ValueOf,
   valueKey,
   type Written,
@@ -60,46 +59,44 @@ function readAddress(written: string, node: ConfigNode, { listeners }: Scope): R
   return { value };
 }
 
-export const intercept = optional(
-  section(
-    'Terminates TLS from agents, for the hosts of routes.',
-    {
-      ca: valueKey(
-        authority,
-        '`ephemeral`, `{ dir }`, `{ certificate: { file }, private_key: { file } }`',
-        'Certificate authority: made at each start, made once in a folder (`dir`), or read from files (`certificate`, `private_key`).',
-        { default: 'ephemeral', page: 'intercept.md#the-certificate-authority' },
-        readAuthority,
-      ),
-      trust_dir: folder('Folder for the files that make agents trust the authority.', {
-        default: '/run/cambist/trust',
-        page: 'intercept.md#the-trust-folder',
-      }),
-      listen: list(
-        'Addresses where connections arrive that names or packets lead here, instead of a proxy variable.',
-        {
-          examples: [['127.0.0.1:443', '127.0.0.1:80']],
-          form: 'list of addresses',
-          page: 'intercept.md#without-proxy-variables',
-        },
-        readAddress,
-        addressSchema.meta({ description: 'Address: `host:port`.' }),
-      ),
-    },
-    {
-      restart: 'change',
-      check({ ca, trustDir = '/', listen }, { node, scope }) {
-        if (scope.listeners.get('listen')?.kind === 'unix' && listen?.length === 0) {
-          node.warn('has no effect: listen is a Unix socket, which no proxy variable can name', 'key');
-        }
-        if (ca?.kind === 'dir' && !relative(trustDir, ca.dir).startsWith('..')) {
-          node
-            .at('trust_dir')
-            .error('contains the folder of the private key, which agents must not read: use another folder');
-        }
+export const intercept = optionalSection(
+  'Terminates TLS from agents, for the hosts of routes.',
+  {
+    ca: valueKey(
+      authority,
+      '`ephemeral`, `{ dir }`, `{ certificate: { file }, private_key: { file } }`',
+      'Certificate authority: made at each start, made once in a folder (`dir`), or read from files (`certificate`, `private_key`).',
+      { default: 'ephemeral', page: 'intercept.md#the-certificate-authority' },
+      readAuthority,
+    ),
+    trust_dir: folder('Folder for the files that make agents trust the authority.', {
+      default: '/run/cambist/trust',
+      page: 'intercept.md#the-trust-folder',
+    }),
+    listen: list(
+      'Addresses where connections arrive that names or packets lead here, instead of a proxy variable.',
+      {
+        examples: [['127.0.0.1:443', '127.0.0.1:80']],
+        form: 'list of addresses',
+        page: 'intercept.md#without-proxy-variables',
       },
+      readAddress,
+      addressSchema.meta({ description: 'Address: `host:port`.' }),
+    ),
+  },
+  {
+    restart: 'change',
+    check({ ca, trustDir = '/', listen }, { node, scope }) {
+      if (scope.listeners.get('listen')?.kind === 'unix' && listen?.length === 0) {
+        node.warn('has no effect: listen is a Unix socket, which no proxy variable can name', 'key');
+      }
+      if (ca?.kind === 'dir' && !relative(trustDir, ca.dir).startsWith('..')) {
+        node
+          .at('trust_dir')
+          .error('contains the folder of the private key, which agents must not read: use another folder');
+      }
     },
-  ),
+  },
 );
 
 /** Termination of TLS from agents. With any `listen`, names are resolved by DNS alone. */

@@ -106,7 +106,7 @@ export function withFallback<Written, Value, Unit extends string>(
   return { ...key, fallback } as Key<Written, Exclude<Value, undefined>, Unit>;
 }
 
-/** A section that is off where it is not in the file. */
+/** A key that is undefined where it is not in the file. */
 export function optional<Written, Value, Unit extends string>(
   key: Key<Written, Value, Unit>,
 ): Key<Written, Value | undefined, Unit> {
@@ -147,6 +147,15 @@ export function section<const All extends Keys, Value = Values<All>, In extends 
       return finish === undefined ? (values as Value) : finish(values, place, written);
     },
   };
+}
+
+/** A section that is off where it is not in the file. */
+export function optionalSection<const All extends Keys, Value = Values<All>, In extends Scope = Scope>(
+  description: string,
+  keys: All,
+  rules: SectionRules<All, Value, In> = {},
+): Key<Written<All>, Value | undefined> {
+  return optional(section(description, keys, rules));
 }
 
 /** Entries by name, in the order of the file. One with an error is left out. */

@@ -6,9 +6,8 @@ import { readHeaderName } from './header-names.ts';
 import {
   type About,
   type Key,
-  optional,
+  optionalSection,
   type Scope,
-  section,
   type Values,
   valueKey,
   type Written,
@@ -282,18 +281,16 @@ export function hasCertificate(tls: TlsFiles | undefined): boolean {
 }
 
 export function tls(description: string): Key<Written<typeof tlsKeys>, TlsFiles | undefined> {
-  return optional(
-    section(description, tlsKeys, {
-      check(_values, { node }, written) {
-        for (const [key, other] of [
-          ['certificate', 'private_key'],
-          ['private_key', 'certificate'],
-        ] as const) {
-          if (written[key] !== undefined && written[other] === undefined && !node.at(other).broken) {
-            node.error(`has "${key}" without "${other}": set both, or remove it`);
-          }
+  return optionalSection(description, tlsKeys, {
+    check(_values, { node }, written) {
+      for (const [key, other] of [
+        ['certificate', 'private_key'],
+        ['private_key', 'certificate'],
+      ] as const) {
+        if (written[key] !== undefined && written[other] === undefined && !node.at(other).broken) {
+          node.error(`has "${key}" without "${other}": set both, or remove it`);
         }
-      },
-    }),
-  );
+      }
+    },
+  });
 }

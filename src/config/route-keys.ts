@@ -4,7 +4,7 @@ import type { CredentialSource } from '../secrets/credential.ts';
 import type { ServerScope } from './authorization-server.ts';
 import { checkCredentialHeader } from './header-names.ts';
 import {
-  optional,
+  optionalSection,
   readAll,
   required,
   section,
@@ -60,34 +60,32 @@ const expectAudience = valueKey(
 
 const SEND_HEADER = 'Authorization';
 
-const send = optional(
-  section(
-    'Where the credential goes: an issued token, or the secret of `credential: secret`.',
-    {
-      header: valueKey(
-        kind.headerNameSchema,
-        'header name',
-        'Header that carries the credential to the upstream.',
-        { default: SEND_HEADER, examples: ['X-API-Key'], page: 'third-party.md#where-the-credential-goes' },
-        (written: string, node) => {
-          checkCredentialHeader(written, node);
-          return written;
-        },
-      ),
-      scheme: kind.word(
-        /^[!#$%&'*+.^_`|~0-9A-Za-z-]*$/,
-        'must be one word, such as Bearer, or an empty text for none',
-        'Word before the credential. By default, `Bearer` in `Authorization`, and none in another header. An empty text sends none.',
-        { examples: ['Bearer', ''], form: 'word', without: '`Bearer`, or none' },
-      ),
-    },
-    {
-      finish({ header, scheme }): SendTo {
-        const isDefault = header.toLowerCase() === SEND_HEADER.toLowerCase();
-        return { header, scheme: scheme ?? (isDefault ? 'Bearer' : '') };
+const send = optionalSection(
+  'Where the credential goes: an issued token, or the secret of `credential: secret`.',
+  {
+    header: valueKey(
+      kind.headerNameSchema,
+      'header name',
+      'Header that carries the credential to the upstream.',
+      { default: SEND_HEADER, examples: ['X-API-Key'], page: 'third-party.md#where-the-credential-goes' },
+      (written: string, node) => {
+        checkCredentialHeader(written, node);
+        return written;
       },
+    ),
+    scheme: kind.word(
+      /^[!#$%&'*+.^_`|~0-9A-Za-z-]*$/,
+      'must be one word, such as Bearer, or an empty text for none',
+      'Word before the credential. By default, `Bearer` in `Authorization`, and none in another header. An empty text sends none.',
+      { examples: ['Bearer', ''], form: 'word', without: '`Bearer`, or none' },
+    ),
+  },
+  {
+    finish({ header, scheme }): SendTo {
+      const isDefault = header.toLowerCase() === SEND_HEADER.toLowerCase();
+      return { header, scheme: scheme ?? (isDefault ? 'Bearer' : '') };
     },
-  ),
+  },
 );
 
 /** Where the credential of a route goes. */
@@ -144,27 +142,25 @@ const keys = {
   }),
   expect_audience: expectAudience,
   subject_token: subjectToken,
-  actor_token: optional(
-    section(
-      'The workload’s own token, sent as RFC 8693 `actor_token` (delegation).',
-      {
-        file: kind.tokenFile('File of the token, read again when it rotates. A projected service-account token works.'),
-        from: kind.choice(
-          ['agent', 'spiffe'],
-          'In place of a file: the token of the `agent` that sent the request, or a JWT-SVID of cambist.',
-          { page: 'agents.md#delegation' },
-        ),
-        audience: kind.jwtSvidAudience,
-        type: kind.tokenType('Sent as `actor_token_type`: a short name or a full URN.', { default: 'jwt' }),
+  actor_token: optionalSection(
+    'The workload’s own token, sent as RFC 8693 `actor_token` (delegation).',
+    {
+      file: kind.tokenFile('File of the token, read again when it rotates. A projected service-account token works.'),
+      from: kind.choice(
+        ['agent', 'spiffe'],
+        'In place of a file: the token of the `agent` that sent the request, or a JWT-SVID of cambist.',
+        { page: 'agents.md#delegation' },
+      ),
+      audience: kind.jwtSvidAudience,
+      type: kind.tokenType('Sent as `actor_token_type`: a short name or a full URN.', { default: 'jwt' }),
+    },
+    {
+      finish({ type, ...own }, { node, scope }): ActorTokenSource | undefined {
+        if (own.file === undefined && own.from === undefined) node.error('needs either "file" or "from": set one');
+        const source = own.from === 'agent' ? 'agent' : kind.ownToken(own, node, scope);
+        return source && { source, type };
       },
-      {
-        finish({ type, ...own }, { node, scope }): ActorTokenSource | undefined {
-          if (own.file === undefined && own.from === undefined) node.error('needs either "file" or "from": set one');
-          const source = own.from === 'agent' ? 'agent' : kind.ownToken(own, node, scope);
-          return source && { source, type };
-        },
-      },
-    ),
+    },
   ),
   on_missing_subject: kind.choice(
     ['deny', 'client_credentials'],
@@ -176,8 +172,9 @@ const keys = {
     'For handshakes and lists of MCP without a caller’s token: a token of cambist’s own client, or none. Other requests need a caller.',
     { without: '401', page: 'unattended.md' },
   ),
-  chain: optional(
-    section('Exchange in two legs: an assertion from another server, then a token from the server of the route.', {
+  chain: optionalSection(
+    'Exchange in two legs: an assertion from another server, then a token from the server of the route.',
+    {
       authorization_server: required(
         kind.serverName('Server of the first leg, which issues the assertion.', { page: 'tokens.md#chains' }),
       ),
@@ -186,7 +183,7 @@ const keys = {
         'Assertion of the first leg: an ID-JAG, or a JWT for identity chaining.',
         { default: 'id_jag' },
       ),
-    }),
+    },
   ),
   // An empty list must not be taken for a missing one, which serves all.
   agents: withFallback(

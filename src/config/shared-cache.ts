@@ -3,7 +3,7 @@ import { type ConfigNode, type Reading, readEach, valueOrReport } from '../docum
 import { type Endpoint, mayUsePlainHttp, withBrackets } from '../host-names.ts';
 import { type CredentialSource, MIN_KEY_LENGTH } from '../secrets/credential.ts';
 import { readListen } from './addresses.ts';
-import { optional, required, type Scope, section, type Values, valueKey } from './key.ts';
+import { optionalSection, required, type Scope, type Values, valueKey } from './key.ts';
 import { credentialSource, duration, flag, nonEmptyText, type TlsFiles, text, tls, word } from './kinds.ts';
 import type { WrittenSource } from './sources.ts';
 
@@ -70,14 +70,12 @@ const sharedCacheKeys = {
     { examples: ['rediss://valkey.agents.svc:6379'], page: 'shared-cache.md' },
     (written: string, node) => valueOrReport(readUrl(written), node),
   ),
-  sentinel: optional(
-    section('Sentinels that know the current primary, instead of `url`.', {
-      name: required(text('Name of the primary at the sentinels.', { form: 'name' })),
-      hosts: required(nodes('Addresses of the sentinels.')),
-      username: text('User at the sentinels.', { form: 'name' }),
-      password: credentialSource('Password at the sentinels.'),
-    }),
-  ),
+  sentinel: optionalSection('Sentinels that know the current primary, instead of `url`.', {
+    name: required(text('Name of the primary at the sentinels.', { form: 'name' })),
+    hosts: required(nodes('Addresses of the sentinels.')),
+    username: text('User at the sentinels.', { form: 'name' }),
+    password: credentialSource('Password at the sentinels.'),
+  }),
   cluster: nodes(
     'Some nodes of a cluster, instead of `url`. The others are discovered. Without `url`, the key `tls` turns TLS on.',
   ),
@@ -124,8 +122,10 @@ export interface SharedCache extends Omit<Parts, 'url' | 'sentinel' | 'cluster' 
 
 const PLACES = ['url', 'sentinel', 'cluster'] as const;
 
-export const sharedCache = optional(
-  section('Cache of issued tokens that several replicas share, on Valkey or Redis. Off by default.', sharedCacheKeys, {
+export const sharedCache = optionalSection(
+  'Cache of issued tokens that several replicas share, on Valkey or Redis. Off by default.',
+  sharedCacheKeys,
+  {
     restart: 'change',
     check({ url }, { node }, written) {
       const [place, ...more] = PLACES.filter((name) => written[name] !== undefined || node.at(name).broken);
@@ -147,7 +147,7 @@ export const sharedCache = optional(
       if (!others.allowInsecureTcp && tls === undefined) refuseOpenNetworks(server, node);
       return node.broken ? undefined : { ...others, server, keys, tls };
     },
-  }),
+  },
 );
 
 /** Where the server of the shared cache is found. */

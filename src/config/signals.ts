@@ -3,7 +3,7 @@ import { MIN_KEY_LENGTH } from '../secrets/credential.ts';
 import type { AuthorizationServer, ServerScope } from './authorization-server.ts';
 import {
   mapKey,
-  optional,
+  optionalSection,
   type Place,
   required,
   section,
@@ -115,7 +115,7 @@ const transmitter = section('An issuer that says whose tokens are revoked.', tra
   },
 });
 
-const revoke = section('Revocation by an operator, with `cambist revoke`.', {
+const revoke = optionalSection('Revocation by an operator, with `cambist revoke`.', {
   secret: required(
     credentialSource(
       'Key of at least 32 characters, which `cambist revoke` reads too. The agent must not be able to read it.',
@@ -126,49 +126,47 @@ const revoke = section('Revocation by an operator, with `cambist revoke`.', {
 });
 
 /** Revocation by an operator. */
-export type Revoke = ValueOf<typeof revoke>;
+export type Revoke = NonNullable<ValueOf<typeof revoke>>;
 
-export const signals = optional(
-  section(
-    'Revocation: Shared Signals and back-channel logout.',
-    {
-      listen: address(
-        'Address that transmitters connect to: `host:port` or `unix:/path`. Required for push and back-channel logout.',
-        { examples: ['0.0.0.0:8190'] },
+export const signals = optionalSection(
+  'Revocation: Shared Signals and back-channel logout.',
+  {
+    listen: address(
+      'Address that transmitters connect to: `host:port` or `unix:/path`. Required for push and back-channel logout.',
+      { examples: ['0.0.0.0:8190'] },
+    ),
+    remember: duration('How long a revocation is kept, from 1m to 720h: at least the longest lifetime of a token.', {
+      default: '24h',
+      min: '1m',
+      max: '720h',
+    }),
+    transmitters: withFallback(
+      mapKey(
+        /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/,
+        'the name of a transmitter must consist of lower-case letters, digits and hyphens, at most 63',
+        'Transmitters by name. Their URLs, metrics and logs use the name.',
+        transmitter,
       ),
-      remember: duration('How long a revocation is kept, from 1m to 720h: at least the longest lifetime of a token.', {
-        default: '24h',
-        min: '1m',
-        max: '720h',
-      }),
-      transmitters: withFallback(
-        mapKey(
-          /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/,
-          'the name of a transmitter must consist of lower-case letters, digits and hyphens, at most 63',
-          'Transmitters by name. Their URLs, metrics and logs use the name.',
-          transmitter,
-        ),
-        {},
-      ),
-      revoke: optional(revoke),
+      {},
+    ),
+    revoke,
+  },
+  {
+    restart: 'change',
+    check({ transmitters = [] }, { node }, written) {
+      const isEmpty = Object.keys(written.transmitters ?? {}).length === 0 && written.revoke === undefined;
+      if (isEmpty && !node.at('transmitters').broken && !node.at('revoke').broken) {
+        node.error('has no transmitter: name one under transmitters, or remove signals');
+      }
+      const needsListener = transmitters.some((one) => one.delivery === 'push' || one.backchannelLogout);
+      if (written.listen === undefined && needsListener) {
+        node.error('missing key "listen": a transmitter sends to cambist, so set the address for it');
+      }
+      if (written.listen !== undefined && transmitters.length > 0 && !needsListener) {
+        node.at('listen').warn('has no effect: no transmitter sends to cambist: remove it', 'key');
+      }
     },
-    {
-      restart: 'change',
-      check({ transmitters = [] }, { node }, written) {
-        const isEmpty = Object.keys(written.transmitters ?? {}).length === 0 && written.revoke === undefined;
-        if (isEmpty && !node.at('transmitters').broken && !node.at('revoke').broken) {
-          node.error('has no transmitter: name one under transmitters, or remove signals');
-        }
-        const needsListener = transmitters.some((one) => one.delivery === 'push' || one.backchannelLogout);
-        if (written.listen === undefined && needsListener) {
-          node.error('missing key "listen": a transmitter sends to cambist, so set the address for it');
-        }
-        if (written.listen !== undefined && transmitters.length > 0 && !needsListener) {
-          node.at('listen').warn('has no effect: no transmitter sends to cambist: remove it', 'key');
-        }
-      },
-    },
-  ),
+  },
 );
 
 /** Revocation by Shared Signals and back-channel logout. */

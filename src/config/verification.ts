@@ -1,7 +1,7 @@
 import type { ConfigNode } from '../documents/config-node.ts';
 import type { CredentialSource } from '../secrets/credential.ts';
 import type { AuthorizationServer, ServerScope, Servers } from './authorization-server.ts';
-import { type About, optional, type Place, required, section, type Values, valueKey } from './key.ts';
+import { type About, optional, optionalSection, type Place, required, type Values, valueKey } from './key.ts';
 import {
   choice,
   duration,
@@ -39,7 +39,7 @@ const introspectionKeys = {
   }),
 };
 
-export const introspection = section(
+export const introspection = optionalSection(
   'Ask the authorization server about each token (RFC 7662). The token may then be opaque.',
   introspectionKeys,
 );
@@ -135,7 +135,7 @@ export function serverOf(issuer: string, servers: Servers): AuthorizationServer 
   return [...servers.values()].find((server) => server?.issuer === issuer);
 }
 
-const verify = section(
+const verify = optionalSection(
   'Check of the subject token before any exchange: signature, `iss`, `aud` and `exp`.',
   {
     issuer: required(text('Expected `iss`.', { form: 'URL', page: 'tokens.md#verification' })),
@@ -147,61 +147,59 @@ const verify = section(
       readAudiences,
     ),
     jwks_uri: jwksUri,
-    introspection: optional(introspection),
+    introspection,
   },
   { finish: (values, place: Place<ServerScope>) => resolveVerification(values, place) },
 );
 
 export const DEFAULT_SUBJECT_HEADER = 'authorization';
 
-export const subjectToken = optional(
-  section(
-    'Source of the caller’s token.',
-    {
-      header: headerName(
-        'Header with the caller’s token, with or without `Bearer `. Only `passthrough` routes forward it.',
-        { default: DEFAULT_SUBJECT_HEADER },
+export const subjectToken = optionalSection(
+  'Source of the caller’s token.',
+  {
+    header: headerName(
+      'Header with the caller’s token, with or without `Bearer `. Only `passthrough` routes forward it.',
+      { default: DEFAULT_SUBJECT_HEADER },
+    ),
+    // The default depends on the credential of the route.
+    type: optional(
+      tokenType(
+        'Sent as `subject_token_type`: a short name or a full URN. In a chain by ID-JAG, the default is `id_token`; with `from: spiffe`, `jwt`.',
+        { default: 'access_token' },
       ),
-      // The default depends on the credential of the route.
-      type: optional(
-        tokenType(
-          'Sent as `subject_token_type`: a short name or a full URN. In a chain by ID-JAG, the default is `id_token`; with `from: spiffe`, `jwt`.',
-          { default: 'access_token' },
-        ),
-      ),
-      file: tokenFile('File with a token instead of a header, for work that has no caller.', {
-        page: 'tokens.md#subject-tokens',
-      }),
-      from: choice(['spiffe'], '`spiffe`: a JWT-SVID of cambist instead of a header, for work that has no caller.'),
-      audience: jwtSvidAudience,
-      scope: scopes(
-        'Scopes that a caller’s token should have, separated by spaces. Named in 401 responses and in the metadata of the resource. Not checked.',
-        { examples: ['api://cambist/.default'], page: 'routing.md#metadata-for-clients' },
-      ),
-      verify: optional(verify),
+    ),
+    file: tokenFile('File with a token instead of a header, for work that has no caller.', {
+      page: 'tokens.md#subject-tokens',
+    }),
+    from: choice(['spiffe'], '`spiffe`: a JWT-SVID of cambist instead of a header, for work that has no caller.'),
+    audience: jwtSvidAudience,
+    scope: scopes(
+      'Scopes that a caller’s token should have, separated by spaces. Named in 401 responses and in the metadata of the resource. Not checked.',
+      { examples: ['api://cambist/.default'], page: 'routing.md#metadata-for-clients' },
+    ),
+    verify,
+  },
+  {
+    check(_values, { node }, { header, file, from, scope }) {
+      const own = file === undefined ? from && 'from' : 'file';
+      if (header !== undefined && own !== undefined) {
+        node.error(
+          `has both "header" and "${own}": keep "header" for the caller's token, or "${own}" for cambist's own`,
+        );
+      }
+      if (scope !== undefined && own !== undefined) {
+        const why = `has no effect with "${own}": remove it, because the callers of this route need no token`;
+        node.at('scope').warn(why, 'key');
+      }
+      // MCP 2026-07-28, Authorization, "Refresh Tokens": no resource needs it.
+      if (scope?.split(/\s+/).includes('offline_access') === true) {
+        const why =
+          'tells clients to request "offline_access": remove it, because clients that want a refresh token add it themselves';
+        node.at('scope').warn(why);
+      }
     },
-    {
-      check(_values, { node }, { header, file, from, scope }) {
-        const own = file === undefined ? from && 'from' : 'file';
-        if (header !== undefined && own !== undefined) {
-          node.error(
-            `has both "header" and "${own}": keep "header" for the caller's token, or "${own}" for cambist's own`,
-          );
-        }
-        if (scope !== undefined && own !== undefined) {
-          const why = `has no effect with "${own}": remove it, because the callers of this route need no token`;
-          node.at('scope').warn(why, 'key');
-        }
-        // MCP 2026-07-28, Authorization, "Refresh Tokens": no resource needs it.
-        if (scope?.split(/\s+/).includes('offline_access') === true) {
-          const why =
-            'tells clients to request "offline_access": remove it, because clients that want a refresh token add it themselves';
-          node.at('scope').warn(why);
-        }
-      },
-      finish({ file, from, audience, ...others }, { node, scope }) {
-        return { ...others, own: ownToken({ file, from, audience }, node, scope) };
-      },
+    finish({ file, from, audience, ...others }, { node, scope }) {
+      return { ...others, own: ownToken({ file, from, audience }, node, scope) };
     },
-  ),
+  },
 );
