@@ -22,16 +22,14 @@ const destination = z.union(
   { error: TO_FORM },
 );
 
-type Destination = { readonly kind: 'stdout' | 'otlp' } | { readonly kind: 'file'; readonly path: string };
-
 function readDestination(
   written: 'stdout' | 'otlp' | { readonly file?: string | undefined },
   node: ConfigNode,
   { sources }: Scope,
-): Destination | undefined {
+) {
   if (typeof written === 'string') return { kind: written };
   if (written.file === undefined) return undefined;
-  return { kind: 'file', path: sources.output(written.file, node.at('file')) };
+  return { kind: 'file' as const, path: sources.output(written.file, node.at('file')) };
 }
 
 const pseudonymize = optionalSection('Records an HMAC of these claims instead of their values.', {

@@ -132,21 +132,15 @@ export function section<const All extends Keys, Value = Values<All>, In extends 
   rules: SectionRules<All, Value, In> = {},
 ): Key<Written<All>, Value> {
   const { check, finish, ...about } = rules;
-  return {
-    schema: schemaOf(keys).meta({ description, ...(about.examples && { examples: about.examples }) }),
-    about,
-    unit: '',
-    isRequired: false,
-    fallback: {},
-    keys,
-    read(written, node, scope) {
-      const place = { node, scope: scope as In };
-      const values = readAll(keys, written, node, scope);
-      check?.(values, place, written);
-      if (!isComplete(keys, values)) return undefined;
-      return finish === undefined ? (values as Value) : finish(values, place, written);
-    },
+  const read = (written: Written<All>, node: ConfigNode, scope: In) => {
+    const place = { node, scope };
+    const values = readAll(keys, written, node, scope);
+    check?.(values, place, written);
+    if (!isComplete(keys, values)) return undefined;
+    return finish === undefined ? (values as Value) : finish(values, place, written);
   };
+  const key = valueKey<Written<All>, Value, About, In>(schemaOf(keys), '', description, about, read);
+  return { ...key, fallback: {}, keys } as Key<Written<All>, Value>;
 }
 
 /** A section that is off where it is not in the file. */

@@ -1,6 +1,5 @@
 import * as z from 'zod';
 import { type ConfigNode, readEach, valueOrReport } from '../documents/config-node.ts';
-import type { CredentialSource } from '../secrets/credential.ts';
 import type { ServerScope } from './authorization-server.ts';
 import { checkCredentialHeader } from './header-names.ts';
 import {
@@ -81,20 +80,15 @@ const send = optionalSection(
     ),
   },
   {
-    finish({ header, scheme }): SendTo {
+    finish({ header, scheme }) {
       const isDefault = header.toLowerCase() === SEND_HEADER.toLowerCase();
       return { header, scheme: scheme ?? (isDefault ? 'Bearer' : '') };
     },
   },
 );
 
-/** Where the credential of a route goes. */
-export interface SendTo {
-  /** As written in the file. */
-  readonly header: string;
-  /** `''`: the bare value. */
-  readonly scheme: string;
-}
+/** Where the credential of a route goes. An empty scheme sends the bare value. */
+export type SendTo = NonNullable<ValueOf<typeof send>>;
 
 function readConsentUrl(written: string, node: ConfigNode): string {
   const url = valueOrReport(readHttpUrl(written, { allowInsecureHttp: true, allowQuery: true }), node);
@@ -155,9 +149,9 @@ const keys = {
       type: kind.tokenType('Sent as `actor_token_type`: a short name or a full URN.', { default: 'jwt' }),
     },
     {
-      finish({ type, ...own }, { node, scope }): ActorTokenSource | undefined {
+      finish({ type, ...own }, { node, scope }) {
         if (own.file === undefined && own.from === undefined) node.error('needs either "file" or "from": set one');
-        const source = own.from === 'agent' ? 'agent' : kind.ownToken(own, node, scope);
+        const source = own.from === 'agent' ? own.from : kind.ownToken(own, node, scope);
         return source && { source, type };
       },
     },
@@ -235,12 +229,7 @@ export type RouteKeys = Values<typeof keys>;
 
 export type ChainKeys = NonNullable<RouteKeys['chain']>;
 /** The token of the agent, or cambist's own. */
-export interface ActorTokenSource {
-  readonly source: CredentialSource | 'agent';
-  /** Full URN. */
-  readonly type: string;
-}
-export type Timeouts = ValueOf<typeof timeouts>;
+export type ActorTokenSource = NonNullable<RouteKeys['actorToken']>;
 
 /**
  * Reads the keys of a route, or of `defaults`. A key replaces the earlier one as a whole. `timeouts` are replaced one by one.
