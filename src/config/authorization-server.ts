@@ -261,8 +261,8 @@ export const authorizationServer = section('An authorization server, and cambist
       node.at('allow_insecure_http').warn(why);
     }
     const { method, client_assertion: file, from: other, assertion_audience: audience } = client_auth ?? {};
-    if (client_id === undefined && method !== undefined && method !== 'none' && !node.at('client_id').broken) {
-      node.error(`missing key "client_id": method "${method}" needs it`);
+    if (client_id === undefined && method !== undefined && method !== 'none') {
+      node.missing('client_id', `method "${method}" needs it`);
     }
     if (node.at('client_auth').broken || node.at('tls').broken) return;
     const isSvid = other?.spiffe !== undefined;

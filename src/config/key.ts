@@ -218,9 +218,7 @@ export function variants<const Tag extends string, const All extends Variants>(
     const own = typeof word === 'string' ? all[word] : undefined;
     if (own === undefined) return undefined;
     for (const [name, { isRequired }] of Object.entries(own)) {
-      if (isRequired && written[name] === undefined && !node.at(name).broken) {
-        node.error(`missing key "${name}": ${tag} "${word}" needs it`);
-      }
+      if (isRequired && written[name] === undefined) node.missing(name, `${tag} "${word}" needs it`);
     }
     for (const name of Object.keys(written)) {
       if (name === tag || name in own || written[name] === undefined) continue;

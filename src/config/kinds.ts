@@ -225,9 +225,7 @@ export function ownToken({ file, from, audience }: WrittenSvid, node: ConfigNode
     if (audience !== undefined) node.at('audience').error('has no meaning without from: spiffe: remove it', 'key');
     return file;
   }
-  if (audience === undefined && !node.at('audience').broken) {
-    node.error('missing key "audience": a JWT-SVID is for the server that receives it');
-  }
+  if (audience === undefined) node.missing('audience', 'a JWT-SVID is for the server that receives it');
   const spiffe = spiffeAgent(node.at('from'), scope);
   return spiffe === undefined || audience === undefined ? undefined : { spiffe, audience };
 }

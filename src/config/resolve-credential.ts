@@ -46,9 +46,7 @@ export function resolveCredential(
 
 function secretOf({ secret }: RouteKeys, node: ConfigNode): Credential | undefined {
   if (secret !== undefined) return { kind: 'secret', source: secret };
-  if (!node.at('secret').broken) {
-    node.error('missing key "secret": credential "secret" needs the file of its secret, as in { file: /path/to/it }');
-  }
+  node.missing('secret', 'credential "secret" needs the file of its secret, as in { file: /path/to/it }');
   return undefined;
 }
 
@@ -92,8 +90,8 @@ const VAULT_TOKEN_TYPE = 'http://auth0.com/oauth/token-type/federated-connection
 
 /** A vault names the backend by its connection. The token is of another company, so its audience is unknown. */
 function vaultTarget({ connection, expectAudience = 'any' }: RouteKeys, node: ConfigNode): TokenTarget {
-  if (connection === undefined && !node.at('connection').broken) {
-    node.error('missing key "connection": the grant "token_vault" needs the name of the account provider');
+  if (connection === undefined) {
+    node.missing('connection', 'the grant "token_vault" needs the name of the account provider');
   }
   return {
     resource: [],

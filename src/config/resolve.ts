@@ -30,8 +30,8 @@ export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sourc
   const usual = readRouteKeys({}, root, scope);
   const defaults = readRouteKeys(file.defaults ?? {}, root.at('defaults'), scope, usual);
   const context = { defaults, scope, interactionHosts: interaction?.hosts ?? [] };
-  if (file.routes === undefined && file.routes_from === undefined && !root.at('routes').broken) {
-    root.error('missing key "routes": add it (backends, in any order)');
+  if (file.routes === undefined && file.routes_from === undefined) {
+    root.missing('routes', 'add it (backends, in any order)');
   }
   const drafts = (file.routes ?? []).flatMap((route, index) =>
     route === undefined ? [] : [resolveRoute(route, root.at('routes', index), context)],

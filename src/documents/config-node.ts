@@ -37,6 +37,8 @@ export interface ConfigNode {
   at(...segments: Path): ConfigNode;
   error(message: string, part?: NodePart): void;
   warn(message: string, part?: NodePart): void;
+  /** Reports a missing key of this map, unless the key has an error of its own. @param why the need for it, or the fix */
+  missing(key: string, why: string): void;
   /** Marks it as broken without a message, because the error is reported elsewhere. */
   markBroken(): void;
   /** True after an error here or below. Errors that only follow from it are not reported. */
@@ -72,6 +74,9 @@ export function createProblemList(file: string, locate: Locate) {
       at: (...segments) => node([...path, ...segments]),
       error: (message, part = 'value') => add('error', path, message, part),
       warn: (message, part = 'value') => add('warning', path, message, part),
+      missing(key, why) {
+        if (!this.at(key).broken) this.error(`missing key "${key}": ${why}`);
+      },
       markBroken: () => markBroken(path),
       get broken() {
         return broken.has(JSON.stringify(path));
