@@ -1,10 +1,11 @@
-import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { createServer as createTlsServer } from 'node:tls';
 import { Http1Dispatcher } from '../../src/transport/http1/dispatcher.ts';
 import { type CertificateAuthority, createCertificateAuthority } from './certificates.ts';
 import { eventually } from './eventually.ts';
 import { follow, type Reactions, type RequestOptions } from './followed.ts';
+import { listen } from './http-server.ts';
 
 /** Long enough for bytes to arrive over loopback. */
 export const ARRIVED_MS = 30;
@@ -75,15 +76,11 @@ export async function startBareUpstream(
     authority === undefined
       ? createServer(take)
       : createTlsServer(authority.issueServer({ hosts: ['localhost', host] }), take);
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(0, host, resolve);
-  });
+  const { port, family } = await listen(server, 0, host);
   t.after(() => {
     for (const { socket } of connections) socket.destroy();
     server.close();
   });
-  const { port, family } = server.address() as AddressInfo;
   const name = family === 'IPv6' ? `[${host}]` : host;
   return { origin: `${authority === undefined ? 'http' : 'https'}://${name}:${port}`, connections };
 }

@@ -1,13 +1,9 @@
 import assert from 'node:assert/strict';
 import { METHODS } from 'node:http';
-import { connect } from 'node:net';
-import { join } from 'node:path';
 import { test } from 'node:test';
 import { soon } from '../harness/eventually.ts';
-import { startRawUpstream } from '../harness/fake-upstream.ts';
 import { startGateway, startPlainGateway } from '../harness/gateway.ts';
 import { assertProblem, call, connectRaw } from '../harness/http-call.ts';
-import { temporaryFolder } from '../harness/lifetime.ts';
 
 const FORWARDED = METHODS.filter((method) => method !== 'CONNECT' && method !== 'TRACE');
 
@@ -98,21 +94,4 @@ test('forwards a request with an unknown expectation, without the expectation', 
   const unrouted = await connectRaw(app.url);
   unrouted.send('GET /nowhere HTTP/1.1\r\nHost: localhost\r\nExpect: foo\r\nConnection: close\r\n\r\n');
   assert.match(await soon('the refusal', unrouted.closed()), /^HTTP\/1\.1 403 [\s\S]*ERR_ROUTE_NOT_FOUND/);
-});
-
-test('closes the connection after a broken response to HTTP/1.0, and keeps running', async (t) => {
-  const path = join(temporaryFolder(t), 'proxy.sock');
-  const upstream = await startRawUpstream(
-    t,
-    'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n',
-    'end',
-  );
-  await startPlainGateway(t, { top: { listen: `unix:${path}` }, route: { upstream: upstream.url } });
-  const socket = connect(path);
-  const closed = new Promise((resolve) => socket.once('close', resolve));
-  socket.on('error', () => {}).resume();
-  socket.write('GET /plain HTTP/1.0\r\n\r\n');
-  await closed;
-  const unrouted = await call('http://h/', { socketPath: path, path: '/other', headers: { host: 'h' } });
-  assert.equal(unrouted.status, 403);
 });

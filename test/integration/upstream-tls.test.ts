@@ -118,14 +118,6 @@ test('returns ERR_CREDENTIAL_UNAVAILABLE when our own TLS file is missing or mal
   assert.equal((await call(`${app.url}/x`)).status, 200);
 });
 
-test('trusts a changed CA from the next connection on', async (t) => {
-  const { app, folder } = await start(t, { ca: stranger.cert });
-  assertProblem(await call(`${app.url}/x`), 'ERR_UPSTREAM_TLS');
-  await writeFile(join(folder, 'ca.pem'), authority.cert);
-  app.reopenFiles();
-  assert.equal((await call(`${app.url}/x`)).status, 200);
-});
-
 test('distinguishes an untrusted certificate from an unreachable upstream and one that is silent', async (t) => {
   const mute = createTlsServer({ ...authority.issueServer(), SNICallback: () => {} });
   t.after(() => closeServer(mute));

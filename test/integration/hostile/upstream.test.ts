@@ -76,6 +76,8 @@ test('returns 502 when the framing or syntax of a response is invalid', async (t
 
 test('never completes a response whose body is truncated or malformed', async (t) => {
   for (const [flaw, bytes, afterwards] of [
+    ['without a byte', '', 'end'],
+    ['a reset before its first byte', '', 'reset'],
     ['shorter than its length', `${OK}Content-Length: 100\r\n\r\nhi`, 'end'],
     ['without its last chunk', `${OK}Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n`, 'end'],
     ['a reset within its length', `${OK}Content-Length: 100\r\n\r\nhi`, 'reset'],

@@ -252,17 +252,6 @@ function serverOf(...listed: readonly Socket[]): Server {
   } as unknown as Server;
 }
 
-test('a connection is idle before its first byte, and after a response', () => {
-  const silent = socketOf({ bytesRead: 0 });
-  const waiting = socketOf(AFTER_RESPONSE);
-  const isIdle = idleConnections(serverOf(waiting));
-  assert.deepEqual([isIdle(silent), isIdle(waiting)], [true, true]);
-  for (const state of [{ _httpMessage: {} }, { _httpMessage: undefined }, { writableLength: 1 }]) {
-    const busy = socketOf({ ...AFTER_RESPONSE, ...state });
-    assert.equal(idleConnections(serverOf(busy))(busy), false, Object.keys(state)[0]);
-  }
-});
-
 test('a connection with TLS is idle where its requests are', () => {
   const [connection, secure] = [socketOf({ ...AFTER_RESPONSE, _httpMessage: undefined }), socketOf(AFTER_RESPONSE)];
   secured.set(connection, secure);

@@ -74,12 +74,14 @@ test('reports a port in use with the config key, the address and the fix', async
   });
 });
 
-test('reports an address that the machine does not have', async (t) => {
-  await assert.rejects(
-    openListener(appOf(t), onFreePort('192.0.2.1'), 'listen'),
-    /192\.0\.2\.1:0: this machine has no/,
-  );
-});
+for (const [what, listen, message] of [
+  ['an address that the machine does not have', onFreePort('192.0.2.1'), /192\.0\.2\.1:0: this machine has no/],
+  ['a missing folder', { kind: 'unix', path: '/no-such-folder/proxy.sock' }, /the folder does not exist: create it/],
+] as const) {
+  test(`reports ${what}`, async (t) => {
+    await assert.rejects(openListener(appOf(t), listen, 'listen'), message);
+  });
+}
 
 test('replaces the socket that a killed process left behind', async (t) => {
   const path = join(temporaryFolder(t), 'proxy.sock');
@@ -103,14 +105,6 @@ test('keeps a file that is not a socket', async (t) => {
     message: `listen: cannot listen on ${path}: the file there is not a socket: remove it, or choose another path`,
   });
   assert.equal(await readFile(path, 'utf8'), 'version: 1');
-});
-
-test('reports a missing folder', async (t) => {
-  const path = join(temporaryFolder(t), 'none', 'proxy.sock');
-  await assert.rejects(
-    openListener(appOf(t), { kind: 'unix', path }, 'listen'),
-    /the folder does not exist: create it/,
-  );
 });
 
 for (const [mode, umask] of [

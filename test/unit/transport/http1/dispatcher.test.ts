@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import { type AddressInfo, isIP, type LookupFunction } from 'node:net';
-import { type TestContext, test } from 'node:test';
-import { createServer } from 'node:tls';
+import { isIP, type LookupFunction } from 'node:net';
+import { test } from 'node:test';
+import type { TLSSocket } from 'node:tls';
 import { errors } from 'undici';
 import {
   http1Dispatcher,
@@ -34,26 +34,22 @@ for (const host of ['127.0.0.1', '::1']) {
 
   test(`sends no server name to ${host}, and verifies its certificate`, async (t) => {
     const authority = createCertificateAuthority();
-    const serverNames: unknown[] = [];
-    const serve = async (hosts: string[]): Promise<number> => {
-      const server = createServer(authority.issueServer({ hosts }), (socket) => {
-        // `false`: the client sent no name, because an address is not a name (RFC 6066 section 3).
-        serverNames.push(socket.servername);
-        socket.on('data', () => socket.write(responseOf('hello')));
-      });
-      t.after(() => server.close());
-      await new Promise<void>((resolve) => server.listen(0, host, resolve));
-      return (server.address() as AddressInfo).port;
+    const serve = (hosts: string[]) => {
+      const issueServer = () => authority.issueServer({ hosts });
+      return startBareUpstream(t, responseOf('hello'), { host, authority: { ...authority, issueServer } });
     };
     const dispatcher = http1Dispatcher(t, authority, resolving([{ address: host, family: isIP(host) }]));
-    const get = async (name: string, port: number): Promise<Followed> =>
-      follow(dispatcher, { origin: `https://${name}:${port}` }).ended();
-    const address = isIP(host) === 6 ? `[${host}]` : host;
+    const get = async ({ origin }: { readonly origin: string }, name?: string): Promise<Followed> =>
+      follow(dispatcher, { origin: name === undefined ? origin : `https://${name}:${new URL(origin).port}` }).ended();
     const right = await serve([host, 'mcp.example']);
-    assert.deepEqual((await get(address, right)).events, SERVED);
-    assert.deepEqual((await get('mcp.example', right)).events, SERVED);
-    assert.deepEqual(serverNames, [false, 'mcp.example']);
-    const { error } = await get(address, await serve(['mcp.example', '192.0.2.1', '2001:db8::1']));
+    assert.deepEqual((await get(right)).events, SERVED);
+    assert.deepEqual((await get(right, 'mcp.example')).events, SERVED);
+    // `false`: the client sent no name, because an address is not a name (RFC 6066 section 3).
+    assert.deepEqual(
+      right.connections.map(({ socket }) => (socket as TLSSocket).servername),
+      [false, 'mcp.example'],
+    );
+    const { error } = await get(await serve(['mcp.example', '192.0.2.1', '2001:db8::1']));
     assert.equal((error as NodeJS.ErrnoException).code, 'ERR_TLS_CERT_ALTNAME_INVALID');
   });
 
@@ -93,24 +89,11 @@ test('opens separate connections for each upstream', async (t) => {
   for (const { connections } of two) assert.equal(connections.length, 1);
 });
 
-/** Counts how often the dispatcher creates a pool for an origin. */
-function countPools(t: TestContext, origin: string): () => number {
-  const { URL: Original } = globalThis;
-  let count = 0;
-  class CountedUrl extends Original {
-    constructor(text: string) {
-      super(text);
-      if (text === origin) count += 1;
-    }
-  }
-  Object.assign(globalThis, { URL: CountedUrl });
-  t.after(() => Object.assign(globalThis, { URL: Original }));
-  return () => count;
-}
-
 test('keeps a pool as long as it has a connection', async (t) => {
   const { ask, origin, connections, closed } = await link(t, responseOf('hello'));
-  const pools = countPools(t, origin);
+  // The dispatcher parses an origin for each pool that it creates.
+  const parsed = t.mock.method(globalThis, 'URL');
+  const pools = () => parsed.mock.calls.filter(({ arguments: [text] }) => text === origin).length;
   for (const nth of [1, 2, 3]) {
     for (let i = 0; i < 3; i += 1) await ask();
     assert.equal(pools(), nth);

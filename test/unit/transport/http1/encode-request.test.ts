@@ -12,44 +12,39 @@ async function* streamed(): AsyncGenerator<Buffer> {
   yield Buffer.from('{}');
 }
 
-type Framing = readonly [what: string, options: object, line: string | undefined, length: number | undefined];
+const TEXT = Buffer.from('{}');
+const LENGTH = ['content-length', '5'];
 
-const CASES: readonly Framing[] = [
-  ['GET without content', { method: 'GET' }, undefined, undefined],
-  ['DELETE without content', { method: 'DELETE' }, undefined, undefined],
-  ['GET with a Content-Length but without content', { headers: ['Content-Length', '2'] }, undefined, 2],
-  ['POST without content', { method: 'POST' }, 'content-length: 0', undefined],
-  ['PUT without content', { method: 'PUT', body: null }, 'content-length: 0', undefined],
-  ['PATCH without content', { method: 'PATCH' }, 'content-length: 0', undefined],
-  ['QUERY without content', { method: 'QUERY' }, 'content-length: 0', undefined],
-  ['POST with buffered content', { method: 'POST', body: Buffer.from('{}') }, 'content-length: 2', undefined],
-  ['POST with empty content', { method: 'POST', body: Buffer.alloc(0) }, 'content-length: 0', undefined],
-  ['POST with a text as content', { method: 'POST', body: 'a=\xe9' }, 'content-length: 3', undefined],
-  ['GET with buffered content', { method: 'GET', body: Buffer.from('{}') }, 'content-length: 2', undefined],
-  [
-    'POST with buffered content of another length',
-    { method: 'POST', headers: ['content-length', '5'], body: Buffer.from('{}') },
-    'content-length: 2',
-    5,
-  ],
-  ['POST with streamed content', { method: 'POST', body: streamed() }, 'transfer-encoding: chunked', undefined],
-  [
-    'POST with streamed content and a length',
-    { method: 'POST', headers: ['CONTENT-Length', '2'], body: streamed() },
-    'content-length: 2',
-    2,
-  ],
-  [
-    'POST with streamed content and the same length twice',
-    { method: 'POST', headers: ['content-length', '2', 'Content-Length', '02'], body: streamed() },
-    'content-length: 2',
-    2,
-  ],
+type Framing = readonly [
+  what: string,
+  method: string,
+  body: unknown,
+  headers: readonly string[],
+  line: string | undefined,
+  length?: number,
 ];
 
-for (const [what, options, line, length] of CASES) {
+const CASES: readonly Framing[] = [
+  ['GET without content', 'GET', undefined, [], undefined],
+  ['DELETE without content', 'DELETE', undefined, [], undefined],
+  ['GET with a Content-Length but without content', 'GET', undefined, LENGTH, undefined, 5],
+  ['POST without content', 'POST', undefined, [], 'content-length: 0'],
+  ['PUT without content', 'PUT', null, [], 'content-length: 0'],
+  ['PATCH without content', 'PATCH', undefined, [], 'content-length: 0'],
+  ['QUERY without content', 'QUERY', undefined, [], 'content-length: 0'],
+  ['POST with buffered content', 'POST', TEXT, [], 'content-length: 2'],
+  ['POST with empty content', 'POST', Buffer.alloc(0), [], 'content-length: 0'],
+  ['POST with a text as content', 'POST', 'a=\xe9', [], 'content-length: 3'],
+  ['GET with buffered content', 'GET', TEXT, [], 'content-length: 2'],
+  ['POST with buffered content of another length', 'POST', TEXT, LENGTH, 'content-length: 2', 5],
+  ['POST with streamed content', 'POST', streamed(), [], 'transfer-encoding: chunked'],
+  ['POST with streamed content and a length', 'POST', streamed(), ['CONTENT-Length', '5'], 'content-length: 5', 5],
+  ['POST with the same length twice', 'POST', streamed(), [...LENGTH, 'Content-Length', '05'], 'content-length: 5', 5],
+];
+
+for (const [what, method, body, headers, line, length] of CASES) {
   test(`frames ${what} by ${line ?? 'nothing'}`, () => {
-    const encoded = encode(options);
+    const encoded = encode({ method, body, headers } as Partial<Dispatcher.DispatchOptions>);
     const framing = encoded.text.split('\r\n').filter((each) => /^(content-length|transfer-encoding):/i.test(each));
     assert.deepEqual(framing, line === undefined ? [] : [line]);
     assert.equal(encoded.length, length);

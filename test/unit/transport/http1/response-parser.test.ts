@@ -116,22 +116,6 @@ test('keeps trailers out of the next response and of its limit', (t) => {
   assert.deepEqual(noted.slice(-3), [[200, 'Content-Length', '5'], 'hello', 'end']);
 });
 
-for (const event of ['headers', 'body', 'end'] as const) {
-  test(`stops with the error that is thrown in the ${event} event`, (t) => {
-    const thrown = new Error('enough');
-    const { noted, read } = start(t, {
-      [event]() {
-        throw thrown;
-      },
-    });
-    const isThrown = (error: unknown): boolean => error === thrown;
-    assert.throws(() => read(HELLO + HELLO), isThrown);
-    const before = noted.length;
-    assert.throws(() => read(HELLO), isThrown);
-    assert.equal(noted.length, before);
-  });
-}
-
 test('continues in the middle of a response after the shared memory has grown', (t) => {
   const { noted, read } = start(t);
   const another = start(t);

@@ -1,12 +1,10 @@
 import assert from 'node:assert/strict';
-import { createServer } from 'node:net';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import { Agent, type Dispatcher } from 'undici';
-import { Http1Dispatcher } from '../../../../src/transport/http1/dispatcher.ts';
+import { http1Dispatcher, startBareUpstream } from '../../../harness/bare-upstream.ts';
 import { follow } from '../../../harness/followed.ts';
-import { listen } from '../../../harness/http-server.ts';
 
 /** @param id of the response that the server sends */
 async function request(dispatcher: Dispatcher, origin: string, method: string, id: number) {
@@ -84,21 +82,15 @@ const changed = fc.record({ text: response, changes: fc.array(change, { maxLengt
 );
 
 /** Sends the response with the number in the request's path, in two parts, and then closes. */
-async function respondingServer(responses: string[], splits: number[]) {
-  const server = createServer((socket) => {
-    socket.setNoDelay(true);
-    socket.on('error', () => socket.destroy());
-    socket.once('data', async (chunk) => {
-      const id = Number(/^[A-Z]+ \/(\d+)/.exec(chunk.toString('latin1'))?.[1]);
-      const bytes = Buffer.from(responses[id] as string, 'latin1');
-      const at = (splits[id] as number) % (bytes.length + 1);
-      socket.write(bytes.subarray(0, at));
-      await new Promise((resolve) => setImmediate(resolve));
-      socket.end(bytes.subarray(at));
-    });
+function respondingServer(t: TestContext, responses: string[], splits: number[]) {
+  return startBareUpstream(t, async ({ socket }, headers) => {
+    const id = Number(/^[A-Z]+ \/(\d+)/.exec(headers)?.[1]);
+    const bytes = Buffer.from(responses[id] as string, 'latin1');
+    const at = (splits[id] as number) % (bytes.length + 1);
+    socket.write(bytes.subarray(0, at));
+    await new Promise((resolve) => setImmediate(resolve));
+    socket.end(bytes.subarray(at));
   });
-  const { port } = await listen(server);
-  return { origin: `http://127.0.0.1:${port}`, server };
 }
 
 /** A 204 or 304 with a length is complete for cambist, as RFC 9110 section 8.6 allows, and aborted for undici. */
@@ -119,13 +111,10 @@ const method = fc.constantFrom('GET', 'GET', 'GET', 'HEAD', 'POST');
 test('ends each request as undici does, except for responses without a body', async (t) => {
   const responses: string[] = [];
   const splits: number[] = [];
-  const { origin, server } = await respondingServer(responses, splits);
-  const ours = new Http1Dispatcher({});
+  const { origin } = await respondingServer(t, responses, splits);
+  const ours = http1Dispatcher(t);
   const theirs = new Agent();
-  t.after(async () => {
-    await Promise.all([ours.destroy(), theirs.destroy()]);
-    server.close();
-  });
+  t.after(() => theirs.destroy());
   const send = (dispatcher: Dispatcher, how: string, text: string, split: number): Promise<Outcome> => {
     splits.push(split);
     return request(dispatcher, origin, how, responses.push(text) - 1);
