@@ -2,21 +2,43 @@ import assert from 'node:assert/strict';
 import { fencedBlocks, readPagesIn } from '../../harness/pages.ts';
 import type { CommandResult } from '../../harness/run-command.ts';
 
+interface Probe {
+  readonly httpGet: { readonly path: string };
+}
+
 export interface Container {
   readonly name: string;
   readonly image: string;
   readonly args?: readonly string[];
   readonly env?: readonly { readonly name: string; readonly value?: string }[];
-  readonly ports?: readonly { readonly containerPort: number }[];
+  readonly ports?: readonly { readonly name: string; readonly containerPort: number }[];
   readonly restartPolicy?: string;
-  readonly volumeMounts?: readonly { readonly name: string; readonly mountPath: string }[];
+  readonly startupProbe?: Probe;
+  readonly readinessProbe?: Probe;
+  readonly livenessProbe?: Probe;
+  readonly resources?: { readonly requests?: { cpu?: string }; readonly limits?: { memory?: string } };
+  readonly securityContext?: {
+    readonly runAsNonRoot?: boolean;
+    readonly runAsUser?: number;
+    readonly readOnlyRootFilesystem?: boolean;
+    readonly allowPrivilegeEscalation?: boolean;
+    readonly privileged?: boolean;
+    readonly capabilities?: object;
+  };
+  readonly volumeMounts?: readonly { readonly name: string; readonly mountPath: string; readonly subPath?: string }[];
 }
 
 export interface PodSpec {
+  readonly automountServiceAccountToken?: boolean;
+  readonly terminationGracePeriodSeconds?: number;
+  readonly securityContext?: { readonly seccompProfile?: { readonly type: string } };
   readonly initContainers?: readonly Container[];
   readonly containers: readonly Container[];
-  readonly volumes?: readonly { readonly name: string }[];
-  readonly terminationGracePeriodSeconds?: number;
+  readonly volumes?: readonly { readonly name: string; readonly secret?: { readonly secretName: string } }[];
+}
+
+export interface Service {
+  readonly spec: { readonly clusterIP: string; readonly ports: readonly { readonly port: number }[] };
 }
 
 export interface Metadata {
@@ -33,7 +55,12 @@ export interface Pod {
 
 export interface Deployment {
   readonly metadata: Metadata;
-  readonly spec: { readonly template: Pod };
+  readonly spec: {
+    readonly replicas?: number;
+    readonly selector: object;
+    readonly strategy?: { readonly rollingUpdate?: { readonly maxUnavailable?: number } };
+    readonly template: Pod;
+  };
 }
 
 /** Asserts that a command succeeded. @returns its standard output */

@@ -8,11 +8,7 @@ import { eventually } from '../../harness/eventually.ts';
 import { type Labels, sumSamples } from '../../harness/metric-samples.ts';
 import { BUILT_PROGRAM } from '../../harness/run-command.ts';
 import type { Cluster } from './cluster.ts';
-import { agentPod, type Deployment, OPTED_IN } from './objects.ts';
-
-interface Service {
-  readonly spec: { readonly clusterIP: string; readonly ports: readonly { readonly port: number }[] };
-}
+import { agentPod, type Deployment, OPTED_IN, type Service } from './objects.ts';
 
 interface Secret {
   readonly data: Readonly<Record<string, string>>;

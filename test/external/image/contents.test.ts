@@ -54,14 +54,6 @@ test('contains only node, its libraries and their licences beside cambist', () =
   for (const name of known) assert.equal(below(`usr/share/doc/${name}/copyright`).length, 1, name);
 });
 
-test('contains no shell', () => {
-  const shells = /(?:^|\/)(?:sh|bash|dash|ash|zsh|busybox|toybox|perl|python3?|env)$/;
-  assert.deepEqual(
-    files.filter(({ path, mode }) => mode.includes('x') && shells.test(path)),
-    [],
-  );
-});
-
 test('contains the build, and only package.json and licence files of packages', () => {
   const top = [...new Set(entries.flatMap(({ path }) => /^app\/([^/]+)/.exec(path)?.[1] ?? []))].sort();
   assert.deepEqual(top, ['LICENSE', 'dist', 'node_modules', 'package.json']);

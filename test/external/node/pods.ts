@@ -4,7 +4,7 @@ import type { TestContext } from 'node:test';
 import { stringify } from 'yaml';
 import { eventually } from '../../harness/eventually.ts';
 import { installWebhook } from '../cluster/cluster.ts';
-import { agentPod, type Metadata, OPTED_IN, succeeded } from '../cluster/objects.ts';
+import { agentPod, type Metadata, OPTED_IN, type Service, succeeded } from '../cluster/objects.ts';
 import { httpClient, type Kind } from './callers.ts';
 import { AGENT_IMAGE, IMAGE, idp, kubectl, node, run } from './node.ts';
 
@@ -160,10 +160,6 @@ export async function restarted(namespace: string, pod: string, container: strin
     return restartCount > 0 && ready;
   };
   await eventually(`${container} of ${pod} has restarted`, isBack, READY_MS, 200);
-}
-
-interface Service {
-  readonly spec: { readonly clusterIP: string; readonly ports: readonly { readonly port: number }[] };
 }
 
 /** Waits until kube-proxy forwards the ports of a Service, which it does a while after the pods are ready. */

@@ -1,5 +1,6 @@
 import { randomInt } from 'node:crypto';
-import { type Manifest, type Pod, readManifest } from '../../integration/deploy/manifests.ts';
+import { type Manifest, readManifest } from '../../integration/deploy/manifests.ts';
+import type { Pod } from '../cluster/objects.ts';
 
 /** The target that the Prometheus Operator derives from deploy/podmonitor.yaml and deploy/pod.yaml. */
 export interface MonitoredPort {
@@ -18,9 +19,9 @@ const NAMESPACE = 'agents';
 /** Finds the pod's port by the name in the PodMonitor. */
 export function monitoredPort(): MonitoredPort {
   const monitor = readManifest<PodMonitor>('podmonitor.yaml');
-  const pod = readManifest<Pod>('pod.yaml');
+  const pod = readManifest<Manifest & Pod>('pod.yaml');
   const endpoint = monitor.spec.podMetricsEndpoints[0];
-  const containers = [...pod.spec.initContainers, ...pod.spec.containers];
+  const containers = [...(pod.spec.initContainers ?? []), ...pod.spec.containers];
   const container = containers.find(({ ports = [] }) => ports.some(({ name }) => name === endpoint?.port));
   const port = container?.ports?.find(({ name }) => name === endpoint?.port);
   if (endpoint === undefined || container === undefined || port === undefined) {

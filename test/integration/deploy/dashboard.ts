@@ -1,10 +1,5 @@
 import { readDeployFile } from './manifests.ts';
 
-export interface Target {
-  readonly expr: string;
-  readonly datasource: unknown;
-}
-
 export interface Panel {
   readonly id: number;
   readonly type: string;
@@ -12,19 +7,13 @@ export interface Panel {
   readonly description?: string;
   readonly datasource?: unknown;
   readonly gridPos: { readonly x: number; readonly y: number; readonly w: number; readonly h: number };
-  readonly targets?: readonly Target[];
+  readonly targets?: readonly { readonly expr: string; readonly datasource: unknown }[];
   readonly fieldConfig?: { readonly defaults: { readonly unit?: string } };
 }
 
-export interface Variable {
-  readonly name: string;
-  readonly type: string;
-  readonly definition?: string;
-}
-
-export interface Dashboard {
+interface Dashboard {
   readonly panels: readonly Panel[];
-  readonly templating: { readonly list: readonly Variable[] };
+  readonly templating: { readonly list: readonly { readonly name: string; readonly type: string }[] };
   readonly annotations: { readonly list: readonly { readonly expr?: string }[] };
 }
 
@@ -67,14 +56,9 @@ export function typeName(metrics: ReadonlyMap<string, LabelValues>, sample: stri
 }
 
 /** A metric selector of a query. */
-export interface Selector {
+interface Selector {
   readonly metric: string;
-  readonly matchers: readonly Matcher[];
-}
-
-export interface Matcher {
-  readonly label: string;
-  readonly value: string;
+  readonly matchers: readonly { readonly label: string; readonly value: string }[];
 }
 
 const STRING = /"(?:[^"\\]|\\.)*"/g;

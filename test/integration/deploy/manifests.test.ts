@@ -4,18 +4,23 @@ import { test } from 'node:test';
 import type { Config } from '../../../src/config/config.ts';
 import { parseConfig } from '../../../src/config/load.ts';
 import { OPTION_NAMES } from '../../../src/kubernetes/options.ts';
+import type { Deployment, Pod } from '../../external/cluster/objects.ts';
 import { problemsOfManifest, problemsOfPart } from '../../harness/kubernetes-schema.ts';
 import {
-  type Deployment,
   exampleConfigText,
   type Kustomization,
   type Manifest,
   manifestFiles,
-  type Pod,
   parseDocuments,
   readDeployFile,
   readManifest,
 } from './manifests.ts';
+
+const pod = readManifest<Manifest & Pod>('pod.yaml');
+const cambist = only(pod.spec.initContainers ?? []);
+const agent = only(pod.spec.containers);
+const webhook = readManifest<Manifest & Deployment>('webhook/base/deployment.yaml').spec;
+const webhookContainer = only(webhook.template.spec.containers);
 
 const FOLDERS = ['', 'webhook/base/', 'webhook/cert-manager/'];
 const FILES = FOLDERS.flatMap(manifestFiles);
@@ -33,7 +38,6 @@ for (const file of FILES) {
 }
 
 test('the check refuses an unknown field, an unknown value, a wrong type and an unknown kind', () => {
-  const pod = readManifest<Pod>('pod.yaml');
   const monitor = readManifest('podmonitor.yaml');
   const rule = readManifest('prometheusrule.yaml');
   const wrong: Record<string, object> = {
@@ -120,12 +124,6 @@ test('every paragraph of values.yaml has a comment', () => {
   for (const paragraph of paragraphs) assert.match(paragraph, /^ *# [A-Z"]/m);
 });
 
-const pod = readManifest<Pod>('pod.yaml');
-const cambist = only(pod.spec.initContainers);
-const agent = only(pod.spec.containers);
-const webhook = readManifest<Deployment>('webhook/base/deployment.yaml').spec;
-const webhookContainer = only(webhook.template.spec.containers);
-
 function only<T>(list: readonly T[]): T {
   const [one, ...more] = list;
   if (one === undefined || more.length > 0) throw new Error('expected exactly one');
@@ -164,7 +162,7 @@ test('the agent calls existing routes', () => {
 });
 
 test('the pod has more time to stop than cambist needs to drain', () => {
-  assert.ok(pod.spec.terminationGracePeriodSeconds * 1000 > exampleConfig().limits.shutdownGraceMs);
+  assert.ok(Number(pod.spec.terminationGracePeriodSeconds) * 1000 > exampleConfig().limits.shutdownGraceMs);
 });
 
 test('every container meets the restricted Pod Security Standard, on a read-only root, without an API token', () => {
@@ -195,5 +193,5 @@ test('the pods have the user of the image and the version of the package', () =>
 test('a drain keeps one of two pods of the webhook, and a rollout keeps both', () => {
   const { spec } = readManifest<Manifest & { spec: object }>('webhook/base/poddisruptionbudget.yaml');
   assert.deepEqual(spec, { minAvailable: 1, selector: webhook.selector });
-  assert.deepEqual([webhook.replicas, webhook.strategy.rollingUpdate.maxUnavailable], [2, 0]);
+  assert.deepEqual([webhook.replicas, webhook.strategy?.rollingUpdate?.maxUnavailable], [2, 0]);
 });

@@ -7,52 +7,6 @@ export interface Manifest {
   readonly metadata: { readonly name: string };
 }
 
-interface Probe {
-  readonly httpGet: { readonly path: string };
-}
-
-export interface Container {
-  readonly name: string;
-  readonly image: string;
-  readonly args?: readonly string[];
-  readonly env?: readonly { readonly name: string; readonly value?: string }[];
-  readonly ports?: readonly { readonly name: string; readonly containerPort: number }[];
-  readonly startupProbe?: Probe;
-  readonly readinessProbe?: Probe;
-  readonly livenessProbe?: Probe;
-  readonly resources?: { readonly requests?: { cpu?: string }; readonly limits?: { memory?: string } };
-  readonly securityContext?: {
-    readonly runAsNonRoot?: boolean;
-    readonly runAsUser?: number;
-    readonly readOnlyRootFilesystem?: boolean;
-    readonly allowPrivilegeEscalation?: boolean;
-    readonly privileged?: boolean;
-    readonly capabilities?: object;
-  };
-  readonly volumeMounts?: readonly { readonly name: string; readonly subPath?: string }[];
-}
-
-interface PodSpec {
-  readonly automountServiceAccountToken?: boolean;
-  readonly terminationGracePeriodSeconds: number;
-  readonly securityContext?: { readonly seccompProfile?: { readonly type: string } };
-  readonly containers: readonly Container[];
-  readonly volumes: readonly { readonly secret?: { readonly secretName: string } }[];
-}
-
-export interface Pod extends Manifest {
-  readonly spec: PodSpec & { readonly initContainers: readonly Container[] };
-}
-
-export interface Deployment extends Manifest {
-  readonly spec: {
-    readonly replicas: number;
-    readonly strategy: { readonly rollingUpdate: { readonly maxUnavailable: number } };
-    readonly selector: object;
-    readonly template: { readonly spec: PodSpec };
-  };
-}
-
 export interface Kustomization extends Manifest {
   readonly resources: readonly string[];
   readonly patches?: readonly { readonly path: string }[];

@@ -2,13 +2,12 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { readReports } from '../../external/incident/report.ts';
 import { SCENARIOS } from '../../external/incident/scenarios.ts';
-import { QUICKENED, quicken, readRuleGroups } from '../../external/prometheus/rules.ts';
+import { readRuleGroups } from '../../external/prometheus/rules.ts';
 import { anchorsOf, readProse, tableRows } from '../../harness/pages.ts';
 import { readDashboard } from './dashboard.ts';
 import { readDeployFile } from './manifests.ts';
 
-const groups = readRuleGroups();
-const rules = groups.flatMap(({ rules: ofGroup }) => ofGroup);
+const rules = readRuleGroups().flatMap(({ rules: ofGroup }) => ofGroup);
 const alerts = [...new Set(rules.map(({ alert }) => alert))];
 const RUNBOOK_PAGES = [
   'runbooks.md',
@@ -105,19 +104,3 @@ test('every annotation template names a label that the expression keeps', () => 
     }
   }
 });
-
-test('quickened rules differ only in their times, all by one factor', () => {
-  const [rule] =
-    quicken([{ name: 'a', rules: [example('2m', 'rate(a[5m]) < 0.5 * rate(a[1d] offset 1h) * 60')] }], 20)[0]?.rules ??
-    [];
-  assert.equal(rule?.for, '6000ms');
-  assert.equal(rule?.expr, 'rate(a[15000ms]) < 0.5 * rate(a[4320000ms] offset 180000ms) * 60');
-  const shape = ({ expr }: { expr: string }) => expr.replace(/\d+(?:[smhd]|ms)\b/g, 'T');
-  for (const [index, group] of quicken(groups, QUICKENED).entries()) {
-    assert.deepEqual(group.rules.map(shape), groups[index]?.rules.map(shape));
-  }
-});
-
-function example(wait: string, expr: string) {
-  return { alert: 'A', expr, for: wait, labels: {}, annotations: {} };
-}

@@ -3,20 +3,21 @@ import { test } from 'node:test';
 import { getIn, type JsonObject } from '../../../src/kubernetes/json.ts';
 import { injectPod } from '../../../src/kubernetes/pod-injection.ts';
 import { KAGENT } from '../../../src/kubernetes/pod-layout.ts';
-import { type Container, type Pod, readManifest } from '../../integration/deploy/manifests.ts';
+import type { Container, Pod } from '../../external/cluster/objects.ts';
+import { type Manifest, readManifest } from '../../integration/deploy/manifests.ts';
 import { container, environment, inject, namesIn, pod, request } from './samples.ts';
 
-const example = readManifest<Pod>('pod.yaml');
+const example = readManifest<Manifest & Pod>('pod.yaml').spec;
 const OPTIONS = { secret: 'cambist', 'token-audience': 'https://idp.example.com/realms/agents' };
 
 test('injects what the example pod of deploy/ contains', () => {
   const { template } = inject(pod(), OPTIONS);
-  assert.deepEqual(container(template) as unknown as Container, example.spec.initContainers[0]);
-  const [config, secret, token] = example.spec.volumes;
+  assert.deepEqual(container(template) as unknown as Container, example.initContainers?.[0]);
+  const [config, secret, token] = example.volumes ?? [];
   // The example names the one key that its config reads, which an injection does not know, and a mode without a right to write.
   const whole = { ...secret, secret: { secretName: secret?.secret?.secretName } };
   assert.deepEqual(getIn(template, ['spec', 'volumes']), [config, whole, token]);
-  assert.equal(getIn(template, ['spec', 'terminationGracePeriodSeconds']), example.spec.terminationGracePeriodSeconds);
+  assert.equal(getIn(template, ['spec', 'terminationGracePeriodSeconds']), example.terminationGracePeriodSeconds);
 });
 
 const waitsFor = (seconds: number): JsonObject => ({
@@ -44,13 +45,6 @@ test('raises the grace period of the pod, and never lowers it', () => {
   assert.equal(grace(300), 300);
   assert.equal(grace(10, '2m'), 120);
   assert.equal(grace(undefined, '20s'), undefined);
-});
-
-test('does not change the given template', () => {
-  const given = pod({ volumes: [] });
-  const before = structuredClone(given);
-  inject(given, { 'proxy-env': 'enabled' });
-  assert.deepEqual(given, before);
 });
 
 test('records the version and the ports in an annotation', () => {
