@@ -17,6 +17,8 @@ const ENTRA = {
 interface Refused {
   readonly error: string;
   readonly description?: string;
+  /** More of the response. */
+  readonly body?: Record<string, unknown>;
   readonly status?: number;
   readonly server?: Record<string, unknown>;
   readonly sent?: Record<string, string>;
@@ -121,19 +123,22 @@ const CASES: readonly (readonly [when: string, given: Refused, finding: string, 
   ],
   ['unknown error', { error: 'server_says_no' }, 'request_refused', /log/],
 ];
-for (const [when, { error, description, status = 400, sent, subject, ...given }, finding, fix, why] of CASES) {
+/** The finding on a refused request. */
+function findingOn({ error, description, status = 400, sent, subject, hasSucceeded = false, ...given }: Refused) {
+  const body = { error, ...(description !== undefined && { error_description: description }), ...given.body };
+  const request = response(status, body, { form: new URLSearchParams(sent) });
+  const refusal = oauthErrorOf(request, []) ?? assert.fail();
+  const told = { secondLeg: false, hasSucceeded, show: showShortAscii };
+  return quoting(exchangeRefusal({ server: server(given.server), request, refusal, subject, ...told }), refusal);
+}
+
+for (const [when, given, finding, fix, why] of CASES) {
   test(`reports ${finding}: ${when}`, () => {
-    const body = { error, ...(description !== undefined && { error_description: description }) };
-    const request = response(status, body, { form: new URLSearchParams(sent) });
-    const refusal = oauthErrorOf(request, []) ?? assert.fail();
-    const { hasSucceeded = false } = given;
-    const told = { secondLeg: false, hasSucceeded, show: showShortAscii };
-    const failed = { server: server(given.server), request, refusal, subject, ...told };
-    const found = quoting(exchangeRefusal(failed), refusal);
+    const found = findingOn(given);
     assert.deepEqual([found.severity, found.code], ['error', finding]);
     assert.match(found.fix ?? '', fix);
     if (why !== undefined) assert.match(found.why ?? '', why);
-    assert.ok(found.what.includes(error), 'it shows the error of the server');
+    assert.ok(found.what.includes(given.error), 'it shows the error of the server');
   });
 }
 
@@ -145,17 +150,17 @@ test('redacts the subject token and anything like a token in a description', () 
   assert.equal(refusal?.shown, '400 invalid_grant: token [redacted] or [redacted] is bad [31m');
 });
 
-const NAMING: [where: string, body: object][] = [
-  ['its description', { error: 'access_denied', error_description: 'no {subject_token} or {client_secret} here' }],
-  ['the page of a consent', { error: 'interaction_required', interaction_uri: 'https://{subject_token}.example.com/' }],
-];
-for (const [where, body] of NAMING) {
+const NAMING: Readonly<Record<string, Refused>> = {
+  'its description': { error: 'access_denied', description: 'no {subject_token} or {client_secret} here' },
+  'the page of a consent': {
+    error: 'interaction_required',
+    body: { interaction_uri: 'https://{subject_token}.example.com/' },
+  },
+};
+for (const [where, given] of Object.entries(NAMING)) {
   test(`fills in no credential of the request where the server names its field in ${where}`, () => {
-    const form = new URLSearchParams({ subject_token: 'token-of-alice', client_secret: 'hunter' });
-    const request = response(403, body, { form });
-    const refusal = oauthErrorOf(request, []) ?? assert.fail();
-    const told = { subject: undefined, secondLeg: false, hasSucceeded: true, show: showShortAscii };
-    const found = JSON.stringify(exchangeRefusal({ server: server(), request, refusal, ...told }));
+    const sent = { subject_token: 'token-of-alice', client_secret: 'hunter' };
+    const found = JSON.stringify(findingOn({ ...given, status: 403, sent, hasSucceeded: true }));
     assert.match(found, /\{subject_token\}/);
     assert.doesNotMatch(found, /token-of-alice|hunter/);
   });

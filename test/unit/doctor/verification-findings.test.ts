@@ -15,19 +15,6 @@ const RULES: UnverifiedToken['rules'] = {
   allowInsecureHttp: false,
 };
 
-const findingOn = (
-  claims: Record<string, unknown> | undefined,
-  header: Record<string, unknown> = { alg: 'ES256', kid: 'one' },
-  rules: Partial<UnverifiedToken['rules']> = {},
-  verdict = 'its signature is wrong',
-) =>
-  verificationFinding({
-    rules: { ...RULES, ...rules },
-    token: claims === undefined ? 'opaque' : jwtOf(claims, header),
-    verdict,
-    show: showShortAscii,
-  });
-
 interface Given {
   readonly claims?: Record<string, unknown> | undefined;
   readonly header?: Record<string, unknown>;
@@ -71,8 +58,11 @@ const CASES: readonly (readonly [when: string, given: Given, finds: string, says
 ];
 for (const [when, given, finds, says] of CASES) {
   test(`reports ${finds}: ${when}`, () => {
-    const found = findingOn('claims' in given ? given.claims : GOOD, given.header, given.rules, given.verdict);
-    const { severity, code, what, why = '', fix = '' } = found;
+    const { header = { alg: 'ES256', kid: 'one' }, rules, verdict = 'its signature is wrong' } = given;
+    const claims = 'claims' in given ? given.claims : GOOD;
+    const token = claims === undefined ? 'opaque' : jwtOf(claims, header);
+    const unverified = { rules: { ...RULES, ...rules }, token, verdict, show: showShortAscii };
+    const { severity, code, what, why = '', fix = '' } = verificationFinding(unverified);
     assert.deepEqual([severity, code], ['error', finds]);
     assert.notEqual(fix, '');
     assert.match(`${what} ${why} ${fix}`, says);

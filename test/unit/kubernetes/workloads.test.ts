@@ -32,43 +32,23 @@ const sample = (apiVersion: string, kind: string, spec: JsonObject, sidecar: Pat
 });
 
 const IN_TEMPLATE: Path = ['spec', 'template', 'spec', 'initContainers', 0];
+const permanent = (kind: string, keys: JsonObject = {}) =>
+  sample('apps/v1', kind, { selector: SELECTOR, template: TEMPLATE, ...keys }, IN_TEMPLATE);
+const agentOf = (type: string, key: string, keys: JsonObject) =>
+  sample('kagent.dev/v1alpha2', 'Agent', { type, [key]: keys }, ['spec', key, 'deployment', 'extraContainers', 0]);
+const CRON = { schedule: '@daily', jobTemplate: { spec: { template: COMPLETING } } };
 
 const SAMPLES: Readonly<Record<string, Sample>> = {
   Pod: sample('v1', 'Pod', POD_SPEC, ['spec', 'initContainers', 0]),
-  Deployment: sample('apps/v1', 'Deployment', { selector: SELECTOR, template: TEMPLATE }, IN_TEMPLATE),
-  StatefulSet: sample(
-    'apps/v1',
-    'StatefulSet',
-    { serviceName: 's', selector: SELECTOR, template: TEMPLATE },
-    IN_TEMPLATE,
-  ),
-  DaemonSet: sample('apps/v1', 'DaemonSet', { selector: SELECTOR, template: TEMPLATE }, IN_TEMPLATE),
-  ReplicaSet: sample('apps/v1', 'ReplicaSet', { selector: SELECTOR, template: TEMPLATE }, IN_TEMPLATE),
+  Deployment: permanent('Deployment'),
+  StatefulSet: permanent('StatefulSet', { serviceName: 's' }),
+  DaemonSet: permanent('DaemonSet'),
+  ReplicaSet: permanent('ReplicaSet'),
   Job: sample('batch/v1', 'Job', { template: COMPLETING }, IN_TEMPLATE),
-  CronJob: sample('batch/v1', 'CronJob', { schedule: '@daily', jobTemplate: { spec: { template: COMPLETING } } }, [
-    'spec',
-    'jobTemplate',
-    ...IN_TEMPLATE,
-  ]),
-  'declarative Agent': sample(
-    'kagent.dev/v1alpha2',
-    'Agent',
-    { type: 'Declarative', declarative: { modelConfig: 'm', deployment: { replicas: 1 } } },
-    ['spec', 'declarative', 'deployment', 'extraContainers', 0],
-  ),
-  'Agent without a deployment': sample(
-    'kagent.dev/v1alpha2',
-    'Agent',
-    { type: 'Declarative', declarative: { modelConfig: 'm' } },
-    ['spec', 'declarative', 'deployment', 'extraContainers', 0],
-  ),
-  'BYO Agent': sample('kagent.dev/v1alpha2', 'Agent', { type: 'BYO', byo: { deployment: { image: 'i' } } }, [
-    'spec',
-    'byo',
-    'deployment',
-    'extraContainers',
-    0,
-  ]),
+  CronJob: sample('batch/v1', 'CronJob', CRON, ['spec', 'jobTemplate', ...IN_TEMPLATE]),
+  'declarative Agent': agentOf('Declarative', 'declarative', { modelConfig: 'm', deployment: { replicas: 1 } }),
+  'Agent without a deployment': agentOf('Declarative', 'declarative', { modelConfig: 'm' }),
+  'BYO Agent': agentOf('BYO', 'byo', { deployment: { image: 'i' } }),
 };
 
 const inject = (manifest: Json) =>
