@@ -34,8 +34,7 @@ async function startWebhook(t: TestContext) {
   };
   await install(authority.issueServer());
   const lines: string[] = [];
-  let linesLost = 0;
-  const logger = createLogger('info', { write: (line) => void lines.push(line), linesLost: () => linesLost });
+  const logger = createLogger('info', { write: (line) => void lines.push(line) });
   const metrics = createWebhookMetrics('0.1.0', logger.linesLost);
   const certificate = await readCertificate(files);
   metrics.certificateLoaded(certificate.expiresAt);
@@ -84,9 +83,6 @@ async function startWebhook(t: TestContext) {
     },
     setReady: (now: boolean) => {
       ready = now;
-    },
-    setLinesLost: (count: number) => {
-      linesLost = count;
     },
     metric: async (name: string, labels?: Record<string, string>) =>
       sumSamples(await metrics.exposition.write(), name, labels),
@@ -237,14 +233,6 @@ test('keeps the previous certificate while the new one is invalid or lacks its k
   assert.ok(webhook.lines.some((line) => /"message":"key .* does not belong to certificate/.test(line)));
   await webhook.install({ key: next.key });
   await eventually('the pair is served', async () => (await webhook.call('{}')).serial !== serial);
-});
-
-test('counts each lost log line once', async (t) => {
-  const webhook = await startWebhook(t);
-  for (const count of [0, 3, 3, 5]) {
-    webhook.setLinesLost(count);
-    assert.equal(await webhook.metric('cambist_log_lines_lost_total'), count);
-  }
 });
 
 test('serves health and metrics on a separate port, without TLS', async (t) => {

@@ -2,22 +2,17 @@ import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
 import type { JsonObject } from '../../../src/kubernetes/json.ts';
 
+const readConfig = (folder: string): JsonObject =>
+  parse(readFileSync(new URL(`../../../deploy/gateway/${folder}/cambist.yaml`, import.meta.url), 'utf8'));
+
 /** The config of the kustomize base, used wherever a test needs no other. */
-export const GATEWAY_CONFIG = parse(
-  readFileSync(new URL('../../../deploy/gateway/base/cambist.yaml', import.meta.url), 'utf8'),
-) as JsonObject;
+export const GATEWAY_CONFIG = readConfig('base');
 
 /** The config of three replicas with a Valkey. */
-const SHARED_CONFIG = parse(
-  readFileSync(new URL('../../../deploy/gateway/shared-cache/cambist.yaml', import.meta.url), 'utf8'),
-) as JsonObject;
+const SHARED_CONFIG = readConfig('shared-cache');
 
 /** The config of a gateway with TLS that knows its agents. The values of the chart have the two sections. */
-const {
-  listen: _listen,
-  agents,
-  ...AGENTS_CONFIG
-} = parse(readFileSync(new URL('../../../deploy/gateway/agents/cambist.yaml', import.meta.url), 'utf8')) as JsonObject;
+const { listen: _listen, agents, ...AGENTS_CONFIG } = readConfig('agents');
 const { known } = agents as JsonObject;
 
 const image = { repository: 'registry.example.com/cambist' };
