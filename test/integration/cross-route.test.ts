@@ -77,14 +77,15 @@ function redirecting(status: number, location: () => string): UpstreamHandler {
   };
 }
 
+const CLIENT = { name: 'test', version: '1' };
 const SDKS = {
   'TypeScript SDK 1': async (url: URL, requestInit: RequestInit) => {
-    const client = new Client({ name: 'test', version: '1' });
+    const client = new Client(CLIENT);
     await client.connect(new StreamableHTTPClientTransport(url, { requestInit }) as Transport);
     return client;
   },
   'TypeScript SDK 2': async (url: URL, requestInit: RequestInit) => {
-    const client = new ClientV2({ name: 'test', version: '1' });
+    const client = new ClientV2(CLIENT);
     await client.connect(new TransportV2(url, { requestInit }));
     return client;
   },
@@ -120,12 +121,12 @@ async function refused({ app }: Pick<TwoBackends, 'app'>, route: string): Promis
 /** The headers of the response to a request for `/evil/a`, whose upstream sends these. */
 async function headersFrom(
   { app, evil, authorization }: TwoBackends,
-  headers: OutgoingHttpHeaders,
-  options?: CallOptions,
+  sent: OutgoingHttpHeaders,
+  more: CallOptions = {},
 ) {
-  evil.handler = (_request, response) => sendResponse(response, 200, '', headers);
-  const asked = { ...options, headers: { authorization, ...(options?.headers as OutgoingHttpHeaders) } };
-  return call(`${app.url}/evil/a`, asked);
+  evil.handler = (_request, response) => sendResponse(response, 200, '', sent);
+  const headers = { authorization, ...(more.headers as OutgoingHttpHeaders) };
+  return call(`${app.url}/evil/a`, { ...more, headers });
 }
 
 test('rewrites the URLs in headers to the route or to the backend, and refuses those of other routes', async (t) => {
@@ -284,7 +285,7 @@ for (const [stream, text] of Object.entries(streamsTo('URL/github'))) {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
       response.write(text.replace('URL', app.url));
     };
-    const client = new Client({ name: 'test', version: '1' });
+    const client = new Client(CLIENT);
     t.after(() => client.close());
     const transport = new SSEClientTransport(new URL(`${app.url}/evil`), {
       requestInit: { headers: { authorization } },
@@ -292,9 +293,9 @@ for (const [stream, text] of Object.entries(streamsTo('URL/github'))) {
     });
     await assert.rejects(soon('the connection', client.connect(transport as Transport)));
     assert.equal(upstream.requests.length, 0);
-    const aborted = async () =>
-      sumSamples(await app.metrics(), 'cambist_requests_aborted_total', { route: 'evil', aborted_by: 'cross_route' });
-    await eventually('the metric', async () => (await aborted()) > 0);
+    const aborted = { route: 'evil', aborted_by: 'cross_route' };
+    const count = async () => sumSamples(await app.metrics(), 'cambist_requests_aborted_total', aborted);
+    await eventually('the metric', async () => (await count()) > 0);
     await eventually('the log line', () => app.logs.some(({ finding }) => finding === 'cross_route_reference'));
   });
 }

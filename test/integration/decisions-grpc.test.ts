@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { connect as connectHttp2 } from 'node:http2';
 import { connect } from 'node:net';
 import { join } from 'node:path';
@@ -18,10 +19,10 @@ const CHECK = '/envoy.service.auth.v3.Authorization/Check';
 async function start(t: TestContext, options: Parameters<typeof startDecisionGateway>[2] = {}) {
   const gateway = await startDecisionGateway(t, 'grpc', options);
   const client = startCheckClient(t, gateway.app.decisionsByGrpc ?? '');
-  /** With the caller's token, unless the test gives its own headers. */
-  const ask = (check: Check = {}) =>
-    client.check({ ...check, headers: check.headers ?? [['authorization', gateway.authorization]] }, AS_DATA_PLANE);
-  return { ...gateway, client, ask };
+  /** The headers with the caller's token. */
+  const usual: NonNullable<Check['headers']> = [['authorization', gateway.authorization]];
+  const ask = (check: Check = {}) => client.check({ headers: usual, ...check }, AS_DATA_PLANE);
+  return { ...gateway, client, usual, ask };
 }
 
 const GRPC = { ':method': 'POST', 'content-type': 'application/grpc' };
@@ -35,6 +36,7 @@ function channelOf({ cert }: CertificateAuthority, client?: Pair, options: Verif
 type Pair = Pick<ServerTls, 'key' | 'cert'>;
 
 const hasCode = (code: status) => (error: unknown) => (error as { readonly code?: number }).code === code;
+const isDenied = hasCode(status.PERMISSION_DENIED);
 
 for (const isRaw of [false, true]) {
   test(`allows with the issued token, refuses without a caller, and counts both: ${isRaw ? 'raw headers' : 'a map'}`, async (t) => {
@@ -90,29 +92,22 @@ test('refuses duplicate credentials, joined with commas or apart', async (t) => 
 test('the secret is required, and a client without it learns nothing', async (t) => {
   const { client, app } = await start(t);
   for (const metadata of [{}, { 'x-cambist-decision-secret': 'wrong' }]) {
-    await assert.rejects(client.check({}, metadata), hasCode(status.PERMISSION_DENIED));
-    await assert.rejects(client.send(CHECK, Buffer.from('malformed'), metadata), hasCode(status.PERMISSION_DENIED));
+    await assert.rejects(client.check({}, metadata), isDenied);
+    await assert.rejects(client.send(CHECK, Buffer.from('malformed'), metadata), isDenied);
   }
   // A header of the request that is asked about does not count.
-  await assert.rejects(
-    client.check({ headers: [['x-cambist-decision-secret', DECISION_SECRET]] }),
-    hasCode(status.PERMISSION_DENIED),
-  );
+  const headers = [['x-cambist-decision-secret', DECISION_SECRET]] as const;
+  await assert.rejects(client.check({ headers }), isDenied);
   assert.match(app.logText(), /refused a decision/);
   assert.doesNotMatch(app.logText(), new RegExp(DECISION_SECRET));
 });
 
 test('the route comes from context_extensions alone', async (t) => {
-  const { ask, authorization } = await start(t, {
+  const { ask, usual } = await start(t, {
     moreRoutes: [{ name: 'reads', match: { path: '/reads', methods: ['GET'] }, upstream: 'http://127.0.0.1:1/mcp' }],
   });
   const route = ['route', 'github'] as const;
-  const withHeader = (name: string, value: string) => ({
-    headers: [
-      ['authorization', authorization],
-      [name, value],
-    ] as const,
-  });
+  const withHeader = (...header: [string, string]) => ({ headers: [...usual, header] });
   assert.equal((await ask({ path: '/docs' })).isAllowed, true);
   for (const check of [
     { context: [] },
@@ -141,15 +136,12 @@ test('the route comes from context_extensions alone', async (t) => {
 
 test('by match, the reported host, path and message choose the route', async (t) => {
   const tools = (name: string) => ({ path: '/tools', mcp_method: 'tools/call', mcp_name: name });
-  const { ask, authorization, authorizationServer } = await start(t, {
+  const { ask, usual, authorizationServer } = await start(t, {
     decisions: { routes_by: 'match' },
     moreRoutes: [{ name: 'reads', match: tools('read'), upstream: 'http://127.0.0.1:1/mcp', scope: 'read' }],
   });
   const rawBody = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'read' } });
-  const headers: Check['headers'] = [
-    ['authorization', authorization],
-    ['content-type', 'application/json'],
-  ];
+  const headers = [...usual, ['content-type', 'application/json']] as const;
   const asked = { method: 'POST', path: '/tools', context: [], headers };
   assert.equal((await ask({ ...asked, rawBody })).isAllowed, true);
   assert.equal(authorizationServer.requests[0]?.form.get('scope'), 'read');
@@ -166,10 +158,7 @@ test('by match, the reported host, path and message choose the route', async (t)
 
 test('preflights pass without a credential only where the config allows them', async (t) => {
   const { ask } = await start(t, { decisions: { preflights: 'allow' } });
-  const headers: Check['headers'] = [
-    ['origin', 'https://app.example.com'],
-    ['access-control-request-method', 'POST'],
-  ];
+  const headers = Object.entries({ origin: 'https://app.example.com', 'access-control-request-method': 'POST' });
   const allowed = await ask({ method: 'OPTIONS', headers });
   assert.deepEqual([allowed.isAllowed, Object.keys(allowed.headers)], [true, ['x-request-id']]);
   assert.ok(allowed.removed.includes('authorization'));
@@ -218,19 +207,15 @@ test('refuses calls that are malformed, too large, compressed or unknown', async
   const plain = connectHttp2(app.decisionsByGrpc ?? '');
   t.after(() => plain.destroy());
   const stream = plain.request({ ':path': CHECK, ...AS_DATA_PLANE });
-  const code = await new Promise((resolve) => stream.once('response', (headers) => resolve(headers[':status'])));
-  assert.equal(code, 415);
+  assert.equal((await once(stream, 'response'))[0][':status'], 415);
   assert.equal((await ask()).isAllowed, true);
 });
 
 test('an exchange that outlives the check is cached for the next one', async (t) => {
-  const { client, ask, authorizationServer, authorization } = await start(t);
+  const { client, ask, authorizationServer, usual: headers } = await start(t);
   authorizationServer.behaviour = { kind: 'issue', delayMs: 700 };
-  const headers: Check['headers'] = [['authorization', authorization]];
-  await assert.rejects(
-    client.check({ headers }, AS_DATA_PLANE, { deadline: Date.now() + 300 }),
-    hasCode(status.DEADLINE_EXCEEDED),
-  );
+  const early = client.check({ headers }, AS_DATA_PLANE, { deadline: Date.now() + 300 });
+  await assert.rejects(early, hasCode(status.DEADLINE_EXCEEDED));
   assert.equal((await ask()).isAllowed, true);
   assert.equal(authorizationServer.requests.length, 1);
 });
@@ -239,7 +224,7 @@ test('a secret that a reload removes stays required until the restart', async (t
   const { app, config, client, ask } = await start(t);
   for (const decisions of [{ grpc: { listen: `unix:${temporaryFolder(t)}/s` } }, undefined]) {
     assert.ok(app.reloadTo({ ...config, decisions }).length > 0);
-    await assert.rejects(client.check({}), hasCode(status.PERMISSION_DENIED));
+    await assert.rejects(client.check({}), isDenied);
     assert.equal((await ask()).isAllowed, true);
   }
 });
@@ -247,17 +232,16 @@ test('a secret that a reload removes stays required until the restart', async (t
 test('takes a Unix socket, and client certificates', async (t) => {
   const folder = temporaryFolder(t);
   const socket = join(folder, 'grpc.sock');
-  const { app, authorization } = await start(t, { decisions: { grpc: { listen: `unix:${socket}` } } });
-  const headers: Check['headers'] = [['authorization', authorization]];
+  const { app, usual: headers } = await start(t, { decisions: { grpc: { listen: `unix:${socket}` } } });
   assert.equal((await startCheckClient(t, app.decisionsByGrpc ?? '').check({ headers })).isAllowed, true);
 
   const authority = createCertificateAuthority();
   const tls = listenerTls(folder, authority);
   const secure = await start(t, { decisions: { grpc: { listen: { address: '127.0.0.1:0', tls } } } });
-  const ask = (client?: Pair) =>
-    startCheckClient(t, secure.app.decisionsByGrpc ?? '', {}, channelOf(authority, client)).check({
-      headers: [['authorization', secure.authorization]],
-    });
+  const ask = (client?: Pair) => {
+    const asking = startCheckClient(t, secure.app.decisionsByGrpc ?? '', {}, channelOf(authority, client));
+    return asking.check({ headers: secure.usual });
+  };
   assert.equal((await ask(authority.issueClient())).isAllowed, true);
   await assert.rejects(ask(), hasCode(status.UNAVAILABLE));
 });
@@ -273,7 +257,7 @@ test('lets calls in flight finish at shutdown', async (t) => {
 });
 
 test('an idle connection gives way to a new one at the limit', async (t) => {
-  const { ask, app, authorization } = await start(t, { top: { limits: { max_connections: 2 } } });
+  const { ask, app, usual: headers } = await start(t, { top: { limits: { max_connections: 2 } } });
   const idle = connectHttp2(app.decisionsByGrpc ?? '');
   idle.on('error', () => {});
   await new Promise((resolve) => idle.once('connect', resolve));
@@ -284,7 +268,6 @@ test('an idle connection gives way to a new one at the limit', async (t) => {
   unfinished?.write(Buffer.alloc(5));
   assert.equal((await ask()).isAllowed, true);
   const third = startCheckClient(t, app.decisionsByGrpc ?? '');
-  const headers: Check['headers'] = [['authorization', authorization]];
   assert.equal((await third.check({ headers }, AS_DATA_PLANE)).isAllowed, true);
   await eventually('the idle connection is closed', () => idle.closed || idle.destroyed);
 });

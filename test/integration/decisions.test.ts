@@ -75,9 +75,6 @@ for (const [dialect, { path, headers }] of Object.entries(DIALECTS)) {
     assert.equal(refused.headers.authorization, undefined);
     if (dialect === 'auth-request') {
       assert.equal(refused.headers['x-cambist-error'], 'ERR_SUBJECT_TOKEN_MISSING');
-      authorizationServer.behaviour = { kind: 'response', status: 503 };
-      const later = await ask(path, { ...headers, authorization: `Bearer ${await authorizationServer.mint()}` });
-      assert.deepEqual([later.status, later.headers['x-cambist-status']], [403, '503']);
     }
     assert.equal(upstream.requests.length, 0);
   });
@@ -296,7 +293,8 @@ test('auth-request has no statuses but 200, 401 and 403', async (t) => {
   const report = (method: string) => ({ 'x-original-method': method, 'x-original-uri': '/github' });
   authorizationServer.behaviour = { kind: 'response', status: 500 };
   const failed = await ask('/auth-request/github', report('POST'));
-  assert.deepEqual([failed.status, failed.headers['x-cambist-error']], [403, 'ERR_STS_UNAVAILABLE']);
+  const { 'x-cambist-error': code, 'x-cambist-status': status } = failed.headers;
+  assert.deepEqual([failed.status, code, status], [403, 'ERR_STS_UNAVAILABLE', '503']);
   const stream = { ...report('GET'), authorization: '', accept: 'text/event-stream' };
   assert.equal((await ask('/auth-request/github', stream)).status, 403);
 });

@@ -122,14 +122,6 @@ test('the official client shows the error of MCP if a gateway removes its header
   }
 });
 
-test('chooses the route of tasks/result by its task', async (t) => {
-  const { send, scopes } = await startTools(t, {
-    match: { path: '/github', mcp_method: 'tasks/*', mcp_name: 'delete_*' },
-  });
-  for (const taskId of ['delete_1', 'list_1']) await send(message('tasks/result', { taskId }));
-  assert.deepEqual(scopes(), ['delete', 'read']);
-});
-
 test('refuses a body that the backend may read differently: batches, other encodings, ambiguous keys', async (t) => {
   const { send, assertUnsent, app } = await startTools(t);
   for (const [body, headers] of [

@@ -36,11 +36,13 @@ test('maps a connection error to an error code', () => {
   }
 });
 
-test('names the route and keeps the cause', () => {
+test('names the route and keeps the cause, and a CambistError as it is', () => {
   const caught = withCode('ECONNREFUSED');
   const error = upstreamError(caught, GITHUB);
   assert.match(error.message, /^route "github": the upstream cannot be reached/);
   assert.equal(error.cause, caught);
+  const known = new CambistError('ERR_CREDENTIAL_UNAVAILABLE', 'x');
+  assert.equal(upstreamError(known, GITHUB), known);
 });
 
 test('names the timeout that ended a request, its value and a fix', () => {
@@ -64,11 +66,6 @@ test('distinguishes an untrusted certificate from a failed handshake', () => {
   ] as const) {
     assert.match(upstreamError(withCode(code), GITHUB).message, says, code);
   }
-});
-
-test('keeps a CambistError', () => {
-  const error = new CambistError('ERR_CREDENTIAL_UNAVAILABLE', 'x');
-  assert.equal(upstreamError(error, GITHUB), error);
 });
 
 const TOKEN = { authorization: new Secret('Bearer issued') } as IssuedToken;

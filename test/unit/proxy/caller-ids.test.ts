@@ -20,13 +20,10 @@ const requestId = (...raw: string[]) => callerRequestId(raw, CREDENTIALS);
 const traceId = (...raw: string[]) => callerTraceId(raw, CREDENTIALS);
 const context = (...raw: string[]) => callerTraceContext(raw, CREDENTIALS);
 
-test('keeps a request id of 1 to 64 letters, digits and ". _ : -"', () => {
+test('keeps a request id of 1 to 64 letters, digits and ". _ : -", and drops others and repeated ones', () => {
   for (const id of ['1', 'r-1', 'A.b_c:d-9', '5f2b8f3e-3f3c-4a6e-9d4e-0d5c8a7b1c2d', 'x'.repeat(64)]) {
     assert.equal(requestId('X-Request-Id', id), id);
   }
-});
-
-test('drops a request id that is malformed, too long or sent twice', () => {
   for (const id of ['', ' ', 'a b', 'a"b', 'ä', 'a,b', 'x'.repeat(65)]) {
     assert.equal(requestId('X-Request-Id', id), undefined, id);
   }
@@ -88,7 +85,7 @@ test('ignores a traceparent that W3C Trace Context calls invalid', () => {
   }
 });
 
-test('ignores a trace id that repeats a credential', () => {
+test('ignores a trace or span id that repeats a credential', () => {
   for (const [name, value] of [
     ['authorization', `Bearer ${TRACE_ID}`],
     ['x-user-token', TRACE_ID],
@@ -99,9 +96,6 @@ test('ignores a trace id that repeats a credential', () => {
     assert.equal(traceId('traceparent', TRACEPARENT, name, value), undefined, `${name}: ${value}`);
     assert.deepEqual(context('traceparent', TRACEPARENT, name, value), {}, `${name}: ${value}`);
   }
-});
-
-test('ignores a span id that repeats a credential', () => {
   assert.deepEqual(context('traceparent', TRACEPARENT, 'x-user-token', 'b7ad6b7169203331'), {});
 });
 

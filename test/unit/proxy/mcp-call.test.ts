@@ -17,27 +17,24 @@ function callOf(body: unknown, headers: Readonly<Record<string, string>> = {}, m
 
 const message = (method: string, params: object) => ({ jsonrpc: '2.0', id: 1, method, params });
 
-test('names the tool, prompt or task of a message', () => {
+test('names the tool, prompt, task or resource of a message, shortened and without query, fragment and user', () => {
+  const uri = 'https://alice:pw@files.example.com/report?token=x#part';
   for (const [method, params, name] of [
     ['tools/call', { name: 'search', arguments: { q: 'secret' } }, 'search'],
     ['prompts/get', { name: 'summary' }, 'summary'],
     ['tasks/get', { taskId: 't-1' }, 't-1'],
+    ['resources/read', { uri }, 'https://files.example.com/report'],
   ] as const) {
     assert.deepEqual(callOf(message(method, params)), { from: 'body', method, name });
   }
   assert.deepEqual(callOf(message('ping', {})), { from: 'body', method: 'ping' });
-});
-
-test('leaves query, fragment and user name of a resource out', () => {
-  const uri = 'https://alice:pw@files.example.com/report?token=x#part';
-  assert.equal(callOf(message('resources/read', { uri }))?.name, 'https://files.example.com/report');
+  assert.equal(callOf(message('tools/call', { name: 'n'.repeat(1000) }))?.name?.length, 257);
 });
 
 test('knows no message in other bodies and methods', () => {
-  assert.equal(callOf({ method: 'password', params: { name: 'hunter2' } }), undefined);
-  assert.equal(callOf('plain text'), undefined);
-  assert.equal(callOf(''), undefined);
-  assert.equal(callOf(undefined), undefined);
+  for (const body of [{ method: 'password', params: { name: 'hunter2' } }, 'plain text', '', undefined]) {
+    assert.equal(callOf(body), undefined);
+  }
   assert.equal(callOf(message('tools/call', { name: 'x' }), {}, 'PUT'), undefined);
 });
 
@@ -91,10 +88,6 @@ test('reads a batch whose messages nest too deeply to be written again', () => {
   const deep = `${'['.repeat(30_000)}${']'.repeat(30_000)}`;
   const body = `[{"jsonrpc":"2.0","method":"ping","params":${deep}},{"jsonrpc":"2.0","method":"ping"}]`;
   assert.deepEqual(callOf(body)?.batch, [{}, { method: 'ping' }]);
-});
-
-test('shortens a long name', () => {
-  assert.equal(callOf(message('tools/call', { name: 'n'.repeat(1000) }))?.name?.length, 257);
 });
 
 test('reads any body without an error', () => {

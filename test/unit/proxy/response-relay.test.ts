@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { connect } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import type { Dispatcher } from 'undici';
 import { describeError, ERROR_CODES } from '../../../src/error-catalogue.ts';
@@ -13,6 +12,7 @@ import { MAX_TEXT_BYTES } from '../../../src/transport/http1/write-request.ts';
 import { deferred, eventually } from '../../harness/eventually.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { collectGarbage } from '../../harness/heap.ts';
+import { connectRaw } from '../../harness/http-call.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
 
 const CONTROLLER = { pause() {}, resume() {} } as Dispatcher.DispatchController;
@@ -30,17 +30,14 @@ async function relayed(t: TestContext, length: number, relay: (answer: ResponseR
     relay(answer);
   });
   t.after(server.close);
-  const socket = connect(server.port, '127.0.0.1');
-  t.after(() => socket.destroy());
-  const chunks: Buffer[] = [];
-  socket.on('data', (chunk: Buffer) => chunks.push(chunk));
-  socket.on('error', () => {});
-  socket.write('GET / HTTP/1.1\r\nhost: a\r\n\r\n');
-  const all = (): Buffer => Buffer.concat(chunks);
+  const connection = await connectRaw(server.url);
+  t.after(() => connection.socket.destroy());
+  connection.send('GET / HTTP/1.1\r\nhost: a\r\n\r\n');
+  const [headEnd, all] = ['\r\n\r\n', connection.received];
   return {
-    hasEnded: () => socket.closed,
-    head: () => all().toString('latin1').split('\r\n\r\n')[0] ?? '',
-    body: () => (all().includes('\r\n\r\n') ? all().subarray(all().indexOf('\r\n\r\n') + 4) : Buffer.from('none yet')),
+    hasEnded: () => connection.socket.closed,
+    head: () => all().split(headEnd)[0] ?? '',
+    body: () => Buffer.from(all().includes(headEnd) ? all().slice(all().indexOf(headEnd) + 4) : 'none yet', 'latin1'),
   };
 }
 
