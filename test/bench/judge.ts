@@ -7,21 +7,14 @@ export const MAX_RATIO = 1.1;
 const COMPARED = ['CPU µs each', 'CPU ms until ready'] as const;
 
 /** The CPU of a case relative to another build. */
-interface Judgement {
-  readonly name: string;
-  /** The ratio over all rounds. Undefined where the system counts no CPU time. */
-  readonly ratio: Interval | undefined;
-  /** One for each pair of processes. */
-  readonly pairs: readonly Interval[];
-  readonly isWorse: boolean;
-}
+type Judgement = ReturnType<typeof judge>;
 
 /**
  * Judges a case whose contestants are pairs: a process of this build, a process of the other, and so on. Two processes of the same
  * build can differ by chance for as long as they live. A case is therefore worse only if all rounds say so with confidence, and
  * each pair says so by its median.
  */
-export function judge({ name, contestants }: CaseResult): Judgement {
+export function judge({ name, contestants }: CaseResult) {
   const ratios = [];
   for (let i = 0; i + 1 < contestants.length; i += 2) {
     const [ours, theirs] = [cpuOf(contestants[i]), cpuOf(contestants[i + 1])];

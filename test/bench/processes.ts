@@ -107,18 +107,10 @@ function allowedCores(): number[] {
 }
 
 /** The machine that produced the figures. */
-export interface Machine {
-  readonly date: string;
-  readonly node: string;
-  readonly os: string;
-  readonly cpu: string;
-  readonly cores: number;
-  readonly memoryGib: number;
-  readonly pinned: boolean;
-}
+export type Machine = ReturnType<typeof describeMachine>;
 
 /** @throws Error if `node` cannot run */
-export function describeMachine(node: string): Machine {
+export function describeMachine(node: string) {
   const { stdout, status } = spawnSync(node, ['--version'], { encoding: 'utf8' });
   if (status !== 0) throw new Error(`cannot run "${node}": use the path of a Node executable`);
   return {

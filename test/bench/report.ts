@@ -14,15 +14,10 @@ const COMPARED = new Set(['per second', 'CPU µs each', 'p50 ms', 'p99 ms', 'rea
 /** Above this, the load process limits the throughput, not the proxy. */
 const LOAD_BUSY_PERCENT = 95;
 
-interface Row {
-  readonly label: string;
-  readonly figures: ReadonlyMap<string, Spread>;
-  /** The first contestant's figure divided by this one's. */
-  readonly ratios: ReadonlyMap<string, Interval>;
-}
+type Row = ReturnType<typeof summarize>[number];
 
-/** The rows of a case's table: medians of the rounds, and ratios paired by round. */
-export function summarize({ contestants }: CaseResult): Row[] {
+/** The rows of a case's table: medians of the rounds, and ratios paired by round, of the first contestant's figure and this one's. */
+export function summarize({ contestants }: CaseResult) {
   const names = [...new Set(contestants.flatMap(({ samples }) => samples.flatMap((sample) => Object.keys(sample))))];
   return contestants.map(({ label, samples }, n) => {
     const figures = new Map<string, Spread>();

@@ -4,26 +4,22 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { temporaryFolder } from '../harness/lifetime.ts';
 import { createRandom } from '../harness/random.ts';
-import { type BackendIdentity, createLedger, createRotatedSecret, type Ledger, OWN_CLIENT } from './ledger.ts';
+import { type BackendIdentity, createLedger, createRotatedSecret, OWN_CLIENT } from './ledger.ts';
 
 const RED: BackendIdentity = { name: 'red', credential: 'exchange' };
 
-interface Parts {
-  readonly ledger: Ledger;
-  /** Advances the clock. */
-  readonly advance: (ms: number) => void;
-  readonly issued: (owner: string, backend?: string) => string;
-}
+type Parts = ReturnType<typeof createParts>;
 
-function createParts(): Parts {
+function createParts() {
   let nowMs = 0;
   const ledger = createLedger(createRandom(1), () => nowMs);
   return {
     ledger,
-    advance: (ms) => {
+    /** Advances the clock. */
+    advance: (ms: number) => {
       nowMs += ms;
     },
-    issued: (owner, backend = 'red') => ledger.create({ kind: 'issued', owner, backend, endsAtMs: 1000 }),
+    issued: (owner: string, backend = 'red') => ledger.create({ kind: 'issued', owner, backend, endsAtMs: 1000 }),
   };
 }
 

@@ -27,12 +27,6 @@ interface AuthorizationServerOptions extends HttpServerOptions {
   resources?: Readonly<Record<string, ResourceRegistration>>;
 }
 
-interface TokenRequestRecord {
-  resource: string[];
-  /** The OAuth error of the response; undefined if a token was issued. */
-  error: string | undefined;
-}
-
 export interface SubjectTokenFields {
   sub: string;
   audience: string | string[];
@@ -52,7 +46,7 @@ export async function startAuthorizationServer(options: AuthorizationServerOptio
   let listener: RequestListener = (_request, response) => response.writeHead(503).end();
   const server = await startHttpServer((request, response) => listener(request, response), options);
   const issuer = server.url;
-  const requests: TokenRequestRecord[] = [];
+  const requests: ReturnType<typeof record>[] = [];
   const provider = createProvider({
     issuer,
     signingKey,
@@ -84,13 +78,18 @@ export async function startAuthorizationServer(options: AuthorizationServerOptio
   };
 }
 
-interface ProviderParts {
+interface GrantParts {
   issuer: string;
-  signingKey: JWK;
   keys: JWTVerifyGetKey;
-  clients: Readonly<Record<string, ClientRegistration>>;
   resources: ReadonlyMap<string, ResourceRegistration>;
 }
+
+interface ProviderParts extends GrantParts {
+  signingKey: JWK;
+  clients: Readonly<Record<string, ClientRegistration>>;
+}
+
+type GrantContext = GrantParts & { provider: OidcProvider };
 
 function createProvider(parts: ProviderParts): OidcProvider {
   const provider = withoutWarnings(
@@ -119,7 +118,8 @@ function clientMetadata(clientId: string, client: ClientRegistration): Record<st
   };
 }
 
-function record(ctx: OidcContext, error: string | undefined): TokenRequestRecord {
+/** @param error the OAuth error of the response; undefined if a token was issued */
+function record(ctx: OidcContext, error: string | undefined) {
   return { resource: [ctx.oidc.params?.resource ?? []].flat(), error };
 }
 
@@ -132,17 +132,7 @@ interface ResourceRegistration {
 
 const ISSUED_TTL_SECONDS = 300;
 
-interface GrantContext {
-  provider: OidcProvider;
-  issuer: string;
-  keys: JWTVerifyGetKey;
-  resources: ReadonlyMap<string, ResourceRegistration>;
-}
-
-interface Target {
-  audience: string;
-  scope: string | undefined;
-}
+type Target = ReturnType<typeof resolveTarget>;
 
 /** The issued token is bound to the requested resource. */
 function registerExchange(context: GrantContext): void {
@@ -201,7 +191,7 @@ async function verify(context: GrantContext, token: unknown, type: unknown): Pro
 function resolveTarget(
   resources: ReadonlyMap<string, ResourceRegistration>,
   { resource, scope }: NonNullable<OidcContext['oidc']['params']>,
-): Target {
+) {
   const registered = typeof resource === 'string' ? resources.get(resource) : undefined;
   if (registered === undefined) throw new errors.InvalidTarget('resource is missing or unknown');
   const requested = typeof scope === 'string' ? scope.split(' ') : registered.scopes;

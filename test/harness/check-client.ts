@@ -16,15 +16,7 @@ export interface Check {
   readonly context?: readonly (readonly [name: string, value: string])[];
 }
 
-export interface CheckResult {
-  /** `google.rpc.Status` */
-  readonly isAllowed: boolean;
-  /** The status of a refusal. */
-  readonly status: number | undefined;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly removed: readonly string[];
-  readonly body: string;
-}
+export type CheckResult = ReturnType<typeof result>;
 
 const field = (number: number, value: string | Buffer | undefined) =>
   value === undefined ? [] : ([[number, value]] as const);
@@ -47,7 +39,7 @@ export function checkRequest(check: Check): Buffer {
   return message([1, message([4, message([2, http])], ...extensions)]);
 }
 
-function result(response: Buffer): CheckResult {
+function result(response: Buffer) {
   const fields = readFields(response);
   const isAllowed = bytesOf(fields, 1).length === 0 && fields.has(3);
   const inner = readFields(bytesOf(fields, isAllowed ? 3 : 2));
@@ -56,9 +48,11 @@ function result(response: Buffer): CheckResult {
     return [textOf(header, 1), textOf(header, 2)] as const;
   });
   return {
+    /** `google.rpc.Status` */
     isAllowed,
+    /** The status of a refusal. */
     status: isAllowed ? undefined : readVarint(bytesOf(inner, 1)),
-    headers: Object.fromEntries(headers),
+    headers: Object.fromEntries(headers) as Readonly<Record<string, string>>,
     removed: isAllowed ? (inner.get(5) ?? []).map(String) : [],
     body: isAllowed ? '' : bytesOf(inner, 3).toString(),
   };
@@ -79,7 +73,7 @@ export const KINDS = {
 } as const;
 
 /** A message of ext_proc with headers. */
-export interface Sent {
+interface Sent {
   readonly headers?: Readonly<Record<string, string>>;
   readonly isWhole?: boolean;
   /** The mode in `protocol_config`, which is missing without one. */

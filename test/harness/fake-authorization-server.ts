@@ -119,32 +119,10 @@ interface FakeAuthorizationServerOptions extends HttpServerOptions {
   respond?: (url: URL, request: IncomingMessage, response: ServerResponse) => boolean;
 }
 
-export interface FakeAuthorizationServer {
-  issuer: string;
-  port: number;
-  tokenEndpoint: string;
-  jwksUri: string;
-  /** Applies to all requests until it changes. */
-  behaviour: Behaviour | ((request: TokenRequest) => Behaviour);
-  /** Behaviours of the next requests, one each. `behaviour` applies after them. */
-  queue: Behaviour[];
-  /** A function receives the path, for a server with metadata at only one location. */
-  metadataBehaviour: MetadataBehaviour | ((path: string) => MetadataBehaviour);
-  requests: TokenRequest[];
-  metadataRequests: string[];
-  inFlight(): number;
-  /** Signs a JWT: a subject or actor token. */
-  mint(fields?: MintFields): Promise<string>;
-  /** Signs later tokens with a new key. The old key stays in the JWKS. */
-  rotateKey(): Promise<void>;
-  close(): Promise<void>;
-}
+export type FakeAuthorizationServer = Awaited<ReturnType<typeof startFakeAuthorizationServer>>;
 
 /** An authorization server whose behaviour, including faults, is set by the test. It verifies nothing. */
-export async function startFakeAuthorizationServer(
-  t: Lifetime,
-  options: FakeAuthorizationServerOptions = {},
-): Promise<FakeAuthorizationServer> {
+export async function startFakeAuthorizationServer(t: Lifetime, options: FakeAuthorizationServerOptions = {}) {
   const path = options.issuerPath ?? '';
   const jwks: JWK[] = [];
   let kid = 'fake';
@@ -162,18 +140,23 @@ export async function startFakeAuthorizationServer(
   const tokenEndpoint = `${issuer}/token`;
   const jwksUri = `${issuer}/jwks`;
 
-  const fake: FakeAuthorizationServer = {
+  const fake = {
     issuer,
     port: server.port,
     tokenEndpoint,
     jwksUri,
-    behaviour: { kind: 'issue' },
-    queue: [],
-    metadataBehaviour: { kind: 'document' },
-    requests: [],
-    metadataRequests: [],
+    /** Applies to all requests until it changes. */
+    behaviour: { kind: 'issue' } as Behaviour | ((request: TokenRequest) => Behaviour),
+    /** Behaviours of the next requests, one each. `behaviour` applies after them. */
+    queue: [] as Behaviour[],
+    /** A function receives the path, for a server with metadata at only one location. */
+    metadataBehaviour: { kind: 'document' } as MetadataBehaviour | ((path: string) => MetadataBehaviour),
+    requests: [] as TokenRequest[],
+    metadataRequests: [] as string[],
     inFlight: () => inFlight,
+    /** Signs a JWT: a subject or actor token. */
     mint,
+    /** Signs later tokens with a new key. The old key stays in the JWKS. */
     async rotateKey() {
       kid = `fake-${jwks.length + 1}`;
       keys = await createKey();

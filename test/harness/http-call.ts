@@ -1,11 +1,5 @@
 import assert from 'node:assert/strict';
-import {
-  type Agent,
-  type IncomingHttpHeaders,
-  type IncomingMessage,
-  type OutgoingHttpHeaders,
-  request,
-} from 'node:http';
+import { type Agent, type IncomingMessage, type OutgoingHttpHeaders, request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import { describeError, type ErrorCode } from '../../src/error-catalogue.ts';
@@ -25,16 +19,10 @@ export interface CallOptions {
   readonly localAddress?: string;
 }
 
-export interface CallResponse {
-  readonly status: number;
-  readonly headers: IncomingHttpHeaders;
-  readonly rawHeaders: readonly string[];
-  readonly body: Buffer;
-  readonly text: string;
-}
+export type CallResponse = Awaited<ReturnType<typeof call>>;
 
 /** Sends one HTTP request on a new connection, and reads the complete response. Adds no header but `Host`. */
-export async function call(url: string, options: CallOptions = {}): Promise<CallResponse> {
+export async function call(url: string, options: CallOptions = {}) {
   const response = await open(url, options);
   const body = await buffer(response);
   const { statusCode = 0, headers, rawHeaders } = response;

@@ -10,10 +10,7 @@ export const SCHEMA_COMPILERS = [
 ] as const;
 
 /** The modules that a process loaded: packages by name, and cambist's own files, such as `proxy/pipeline.ts`. */
-export interface Loaded {
-  readonly packages: ReadonlySet<string>;
-  readonly own: readonly string[];
-}
+export type Loaded = Awaited<ReturnType<typeof readLoaded>>;
 
 /** The part of Node's coverage format that is read here. */
 interface Coverage {
@@ -30,7 +27,7 @@ interface Coverage {
  * Reads the output of a process with NODE_V8_COVERAGE. Each script of the build has a function for each module, with the path of its source as
  * name, which runs when the module is first imported.
  */
-export async function readLoaded(directory: string): Promise<Loaded> {
+export async function readLoaded(directory: string) {
   const [file = ''] = await readdir(directory);
   const { result } = JSON.parse(await readFile(join(directory, file), 'utf8')) as Coverage;
   const sources = result

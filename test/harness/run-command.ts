@@ -9,28 +9,20 @@ export const BUILT_PROGRAM = fileURLToPath(new URL('../../dist/main.js', import.
 // Children would inherit the variable and write megabytes of unused coverage: see "Coverage" in test/README.md.
 delete process.env.NODE_V8_COVERAGE;
 
-export interface CommandResult {
-  code: number | null;
-  stdout: string;
-  stderr: string;
-}
+export type CommandResult = Awaited<ReturnType<typeof runProgram>>;
 
-export interface CommandOptions {
+interface CommandOptions {
   env?: Readonly<Record<string, string>>;
   input?: string;
   cwd?: string;
 }
 
 /** Runs a command of the built program, such as `['validate', '--config', file]`. */
-export function runCommand(args: readonly string[], options: CommandOptions = {}): Promise<CommandResult> {
+export function runCommand(args: readonly string[], options: CommandOptions = {}) {
   return runProgram(process.execPath, [BUILT_PROGRAM, ...args], options);
 }
 
-export async function runProgram(
-  program: string,
-  args: readonly string[],
-  options: CommandOptions = {},
-): Promise<CommandResult> {
+export async function runProgram(program: string, args: readonly string[], options: CommandOptions = {}) {
   const { env = {}, input = '', cwd } = options;
   const child = spawn(program, args, {
     env: { ...process.env, ...env },

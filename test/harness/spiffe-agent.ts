@@ -30,15 +30,10 @@ export function keyDer(pem: string): Buffer {
   return createPrivateKey(pem).export({ format: 'der', type: 'pkcs8' });
 }
 
-export interface SvidParts {
-  readonly spiffeId: string;
-  readonly certificates: Buffer;
-  readonly key: Buffer;
-  readonly bundle: Buffer;
-}
+type SvidParts = ReturnType<typeof svidParts>;
 
 /** An SVID with the bundle of its issuer. */
-export function svidParts(spiffeId: string, { cert, key }: Certificate, authority: string): SvidParts {
+export function svidParts(spiffeId: string, { cert, key }: Certificate, authority: string) {
   return { spiffeId, certificates: der(cert), key: keyDer(key), bundle: der(authority) };
 }
 

@@ -2,15 +2,11 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { freePort } from '../../harness/http-server.ts';
-import { type McpSetup, startMcpSetup } from '../../harness/mcp-setup.ts';
+import { startMcpSetup } from '../../harness/mcp-setup.ts';
 import { startServer } from '../../harness/server-process.ts';
 import { installAgents } from '../installs.ts';
 
-export interface AgentSetup extends McpSetup {
-  readonly inboundUrl: string;
-  /** Callers' tokens, by their users. */
-  readonly tokens: ReadonlyMap<string, string>;
-}
+export type AgentSetup = Awaited<ReturnType<typeof startAgentSetup>>;
 
 interface AgentOptions {
   readonly install?: () => Promise<string>;
@@ -24,7 +20,7 @@ const START_TIMEOUT_MS = 180_000;
 const AUDIENCE = 'my-agent';
 
 /** Starts an authorization server, MCP backends, cambist, and an agent that is reached, and reaches `github`, through cambist. */
-export async function startAgentSetup(t: TestContext, module: string, options: AgentOptions = {}): Promise<AgentSetup> {
+export async function startAgentSetup(t: TestContext, module: string, options: AgentOptions = {}) {
   const port = await freePort();
   const setup = await startMcpSetup(t, {
     change: (config) => ({
@@ -41,6 +37,7 @@ export async function startAgentSetup(t: TestContext, module: string, options: A
   });
   const agent = await startPythonAgent(module, port, setup.url('github'), options);
   t.after(agent.close);
+  /** Callers' tokens, by their users. */
   const tokens = new Map<string, string>();
   for (const user of USERS) tokens.set(user, await setup.subjectToken({ sub: user }));
   return { ...setup, inboundUrl: setup.cambist.inboundUrl, tokens };
