@@ -36,32 +36,29 @@ test('finds a phrase in comments, strings and templates, but not in code', () =>
   ]);
 });
 
-test('reads consecutive line comments as one text', () => {
-  assert.deepEqual(phrases('a.ts', '// It is sent once\n// more.'), ['1: once more']);
-  assert.deepEqual(phrases('a.ts', '// The status\n// What it says.\nrun();\n// What it says.'), ['4: What']);
-});
-
-test('finds sentences that begin with "What" or "Who", except questions', () => {
-  assert.deepEqual(phrases('a.md', 'What it does.\n\nIt runs. Whoever asks waits.\n\n| What | x |\n'), [
-    '1: What',
-    '3: Whoever',
-    '5: What',
-  ]);
-  assert.deepEqual(phrases('a.md', "## What's new\n\nWhat is it? Who is it for?\n\nIt says what it does.\n"), []);
-  assert.deepEqual(phrases('a.ts', `/** What it does. */\nconst a = \`\${b} What\`;`), ['1: What']);
-});
-
-test('allows the plain uses of these words', () => {
-  const text = [
-    'There is no route. It is no longer used. The HEAD method, head-of-line blocking, `head -1`.',
+for (const [what, file, text, found] of [
+  ['consecutive line comments as one text', 'a.ts', '// It is sent once\n// more.', ['1: once more']],
+  ['comments apart by code', 'a.ts', '// The status\n// What it says.\nrun();\n// What it says.', ['4: What']],
+  [
+    'a sentence that begins with "What" or "Who"',
+    'a.md',
+    'What it does.\n\nIt runs. Whoever asks waits.\n\n| What | x |\n',
+    ['1: What', '3: Whoever', '5: What'],
+  ],
+  ['no question', 'a.md', "## What's new\n\nWhat is it? Who is it for?\n\nIt says what it does.\n", []],
+  ['a doc comment', 'a.ts', `/** What it does. */\nconst a = \`\${b} What\`;`, ['1: What']],
+  ['no plain use of "no"', 'a.md', 'There is no route. It is no longer used.', []],
+  ['no plain use of "head"', 'a.md', 'The HEAD method, head-of-line blocking, `head -1`.', []],
+  [
+    'no plain use of "end"',
+    'a.md',
     'At its end the response is complete. The bearer token has nothing of its own.',
-  ].join('\n');
-  assert.deepEqual(phrases('a.md', text), []);
-});
-
-test('reads comments and strings of other languages', () => {
-  assert.deepEqual(phrases('a.go', 'answer := head // nobody waits\nlog("no answer")'), ['1: nobody', '2: answer']);
-  assert.deepEqual(phrases('a.yaml', '# The old answer.\nkey: value\n'), ['1: answer']);
-  assert.deepEqual(phrases('Dockerfile', '# The old answer.\nRUN true\n'), ['1: answer']);
-  assert.deepEqual(phrases('a.json', '{"answer": "the answer"}'), ['1: answer']);
-});
+    [],
+  ],
+  ['Go', 'a.go', 'answer := head // nobody waits\nlog("no answer")', ['1: nobody', '2: answer']],
+  ['YAML', 'a.yaml', '# The old answer.\nkey: value\n', ['1: answer']],
+  ['a Dockerfile', 'Dockerfile', '# The old answer.\nRUN true\n', ['1: answer']],
+  ['JSON', 'a.json', '{"answer": "the answer"}', ['1: answer']],
+] as const) {
+  test(`finds phrases in comments and sentences: ${what}`, () => assert.deepEqual(phrases(file, text), found));
+}

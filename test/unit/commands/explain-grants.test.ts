@@ -34,34 +34,17 @@ authorization_servers:
     client_id: cambist
     client_auth: { method: tls_client_auth, from: { spiffe: true } }
 routes:
-  - name: chained
-    match: { path: /chained }
-    upstream: https://chained.example.com/mcp
-    authorization_server: certified
-    chain: { authorization_server: idp }
-    subject_token: { verify: { issuer: https://login.example.com, audience: [a, b] } }
-  - name: behalf
-    match: { path: /behalf }
-    upstream: https://behalf.example.com
-    authorization_server: entra
-    scope: api://b/.default
-    expect_audience: api://b
-    subject_token: { verify: { issuer: https://i, audience: any, jwks_uri: https://i/keys } }
-  - name: work
-    match: { path: /work }
-    upstream: https://work.example.com
-    authorization_server: workload
-    subject_token: { file: actor-token }
-  - name: svid
-    match: { path: /svid }
-    upstream: https://svid.example.com
-    authorization_server: spiffe
-    subject_token: { from: spiffe, audience: sts }
-  - name: actor
-    match: { path: /actor }
-    upstream: https://actor.example.com
-    authorization_server: mutual
-    actor_token: { from: spiffe, audience: sts }
+  - { name: chained, match: { path: /chained }, upstream: https://chained.example.com/mcp, authorization_server: certified,
+      chain: { authorization_server: idp }, subject_token: { verify: { issuer: https://login.example.com, audience: [a, b] } } }
+  - { name: behalf, match: { path: /behalf }, upstream: https://behalf.example.com, authorization_server: entra,
+      scope: api://b/.default, expect_audience: api://b,
+      subject_token: { verify: { issuer: https://i, audience: any, jwks_uri: https://i/keys } } }
+  - { name: work, match: { path: /work }, upstream: https://work.example.com, authorization_server: workload,
+      subject_token: { file: actor-token } }
+  - { name: svid, match: { path: /svid }, upstream: https://svid.example.com, authorization_server: spiffe,
+      subject_token: { from: spiffe, audience: sts } }
+  - { name: actor, match: { path: /actor }, upstream: https://actor.example.com, authorization_server: mutual,
+      actor_token: { from: spiffe, audience: sts } }
 `;
 
 async function explained(t: TestContext, path: string) {
