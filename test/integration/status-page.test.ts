@@ -48,7 +48,8 @@ test('shows the keys that wait for a restart until the file has the active value
   app.reloadFailed();
   assert.deepEqual(await waiting(), ['listen', 'limits.max_header_size']);
   assert.match((await call(`${app.admin}/`)).text, /but not in effect: <code>listen<\/code>/);
-  app.reloadTo(config);
+  app.reloadTo({ ...config, cache: { max_entries: 5 } });
+  assert.match((await call(`${app.admin}/config.yaml`)).text, /max_entries: 5\n/);
   assert.deepEqual(await waiting(), []);
 });
 
@@ -77,8 +78,8 @@ test('shows no token, session, user or query', async (t) => {
 
 test('shows the active config without any secret: values, misplaced names, parameters and parts of URLs', async (t) => {
   const folder = temporaryFolder(t);
-  const secrets = Array.from({ length: 9 }, () => randomBytes(18).toString('base64url').replaceAll(/[-_]/g, 'x1'));
-  const [fromFile, fromVariable, asFile, asVariable, parameter, query, key, apiKey, keysQuery] = secrets;
+  const secrets = Array.from({ length: 10 }, () => randomBytes(18).toString('base64url').replaceAll(/[-_]/g, 'x1'));
+  const [fromFile, fromVariable, asFile, asVariable, parameter, query, key, apiKey, keysQuery, signalsQuery] = secrets;
   const file = join(folder, 'client-secret');
   await writeFile(file, `${fromFile}\n`);
   await writeFile(join(folder, 'api-key'), `${apiKey}\n`);
@@ -96,7 +97,23 @@ test('shows the active config without any secret: values, misplaced names, param
     upstream: `https://mcp.example.com/${key}/mcp`,
     ...keys,
   });
+  const endpoint = `https://idp.example.com/endpoint?a=${keysQuery}`;
+  const verify = { issuer: 'https://idp.example.com', jwks_uri: endpoint };
+  const introspection = { authorization_server: 'by-file', endpoint };
   const app = await startTestApp(t, {
+    signals: {
+      transmitters: {
+        idp: {
+          issuer: 'https://idp.example.com',
+          audience: 'cambist',
+          delivery: 'poll',
+          authorization: { file: `/${asFile}` },
+          jwks_uri: `https://idp.example.com/k?a=${signalsQuery}`,
+          poll_endpoint: `https://127.0.0.1:1/poll?a=${signalsQuery}`,
+        },
+      },
+    },
+    defaults: { resource: `https://mcp.example.com/${key}`, actor_token: { file: `/${asFile}` } },
     authorization_servers: {
       'by-file': server({ file }),
       'by-variable': server({ env: 'CAMBIST_TEST_SECRET' }),
@@ -107,9 +124,10 @@ test('shows the active config without any secret: values, misplaced names, param
       route('one', { authorization_server: 'by-file' }),
       route('two', {
         authorization_server: 'by-variable',
-        subject_token: {
-          verify: { issuer: 'https://idp.example.com', jwks_uri: `https://idp.example.com/k?a=${keysQuery}` },
-        },
+        subject_token: { verify: { ...verify, introspection } },
+        audience: [endpoint],
+        expect_audience: { only: endpoint },
+        tls: { ca: { file: `/${asFile}` } },
       }),
       route('three', { authorization_server: 'misplaced-in-file' }),
       route('four', { authorization_server: 'misplaced-in-variable' }),
@@ -133,12 +151,6 @@ test('shows the active config without any secret: values, misplaced names, param
     assert.ok(yaml.includes(words), `${words}: ${yaml}`);
   }
   assert.deepEqual(parse(yaml), JSON.parse((await call(`${app.admin}/config.json`)).text));
-});
-
-test('shows the config that a reload applied', async (t) => {
-  const { app, config } = await startGateway(t);
-  app.reloadTo({ ...config, cache: { max_entries: 5 } });
-  assert.match((await call(`${app.admin}/config.yaml`)).text, /max_entries: 5\n/);
 });
 
 test('logs every successful request at debug, whatever log.sample is', async (t) => {

@@ -8,16 +8,11 @@ import { hideKeys } from '../../../src/admin/hide-keys.ts';
 import { words } from '../../harness/words.ts';
 import { configOf } from '../config/sample.ts';
 
-const SECRET = 's3cretPathSegment0123456789';
-
-function serverOf(keys: object) {
-  return {
-    token_endpoint: 'https://idp.example.com/token',
-    client_id: 'c',
-    client_auth: { method: 'client_secret_basic', client_secret: { file: '/dev/null' } },
-    ...keys,
-  };
-}
+const SERVER = {
+  token_endpoint: 'https://idp.example.com/token',
+  client_id: 'c',
+  client_auth: { method: 'client_secret_basic', client_secret: { file: '/dev/null' } },
+};
 
 function routeOf(name: string, keys: object) {
   return { name, match: { path: `/${name}` }, upstream: 'https://mcp.example.com/mcp', ...keys };
@@ -31,47 +26,6 @@ test('shows the file as it was written, without comments', async () => {
   assert.deepEqual(JSON.parse(await configJson(config)), parse(text));
 });
 
-test('hides parameters, queries and parts of paths that could be a secret, wherever they are', async () => {
-  const url = `https://x.example.com/api/${SECRET}/mcp`;
-  const withQuery = `${url}?key=${SECRET}`;
-  const verify = {
-    issuer: 'https://i.example.com',
-    jwks_uri: withQuery,
-    introspection: { authorization_server: 'main', endpoint: withQuery },
-  };
-  const config = configOf(
-    JSON.stringify({
-      version: 1,
-      authorization_servers: { main: serverOf({ token_endpoint: withQuery, extra_params: { api_key: SECRET } }) },
-      signals: {
-        transmitters: {
-          idp: {
-            issuer: 'https://i.example.com',
-            audience: 'cambist',
-            delivery: 'poll',
-            authorization: { file: SECRET },
-            jwks_uri: withQuery,
-            poll_endpoint: withQuery,
-          },
-        },
-      },
-      defaults: { resource: url, actor_token: { file: SECRET } },
-      routes: [
-        routeOf('a', { upstream: url, audience: [withQuery], expect_audience: { only: withQuery } }),
-        routeOf('b', { subject_token: { verify } }),
-        routeOf('c', { subject_token: { file: `/run/${SECRET}` }, tls: { ca: { file: SECRET } } }),
-        routeOf('d', { credential: 'secret', secret: { file: SECRET } }),
-      ],
-    }),
-  );
-  const text = await configYaml(config);
-  assert.ok(!text.includes(SECRET), text);
-  assert.deepEqual(parse(text), JSON.parse(await configJson(config)));
-  assert.match(text, /upstream: https:\/\/x\.example\.com\/api\/\[hidden\]\/mcp\n/);
-  assert.match(text, /token_endpoint: https:\/\/x\.example\.com\/api\/\[hidden\]\/mcp\?\[hidden\]\n/);
-  assert.match(text, /client_secret:\n +file: \/dev\/null\n/);
-});
-
 for (const url of words(`
   https://github-mcp.example.com/mcp http://docs-mcp:8080
   https://mcp.example.com/v1/organizations/tools-for-agents-2026/mcp
@@ -82,6 +36,10 @@ for (const url of words(`
     assert.equal(hideKeys(url), url);
   });
 }
+
+test('hides the query', () => {
+  assert.equal(hideKeys('https://mcp.example.com/mcp?key=a'), 'https://mcp.example.com/mcp?[hidden]');
+});
 
 for (const key of words(`
   0d3fa3f2-1c2d-4b5a-9d3e-2f1a0b9c8d7e OTE1YzE5MjgtNTI3MC00YmQ4 sk_live_4eC39HqLyjWDarjtT1zdp7dc
@@ -106,11 +64,7 @@ test('looks at one file after the other, also for several pages', async (t) => {
   });
   syncBuiltinESMExports();
   const routes = [routeOf('a', { tls: { ca: { file: '/dev/null' } } }), routeOf('b', { credential: 'none' })];
-  const config = configOf(JSON.stringify({ version: 1, authorization_servers: { main: serverOf({}) }, routes }));
+  const config = configOf(JSON.stringify({ version: 1, authorization_servers: { main: SERVER }, routes }));
   await Promise.all([configYaml(config), configJson(config)]);
   assert.deepEqual(atOnce, [1, 1, 1, 1]);
-});
-
-test('hides the query', () => {
-  assert.equal(hideKeys('https://mcp.example.com/mcp?key=a'), 'https://mcp.example.com/mcp?[hidden]');
 });

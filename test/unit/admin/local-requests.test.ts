@@ -3,6 +3,7 @@ import { type TestContext, test } from 'node:test';
 import fastify, { type InjectOptions } from 'fastify';
 import { addLogLevel } from '../../../src/admin/local-requests.ts';
 import { createLogLevelControl } from '../../../src/observability/log-level.ts';
+import { words } from '../../harness/words.ts';
 import { loggerWithLines } from '../observability/log-lines.ts';
 
 function serverOf(t: TestContext) {
@@ -13,13 +14,8 @@ function serverOf(t: TestContext) {
   t.after(() => app.close());
   const put = async (options: Omit<InjectOptions, 'headers'> & { headers?: Record<string, string> } = {}) => {
     const headers = { host: '127.0.0.1:9180', 'content-type': 'application/json', ...options.headers };
-    const answer = await app.inject({
-      method: 'PUT',
-      url: '/log-level',
-      payload: '{"level":"debug"}',
-      ...options,
-      headers,
-    });
+    const request = { method: 'PUT', url: '/log-level', payload: '{"level":"debug"}' } as const;
+    const answer = await app.inject({ ...request, ...options, headers });
     return { status: answer.statusCode, body: answer.json() };
   };
   return { app, logger, lines, put };
@@ -71,13 +67,7 @@ test('refuses other machines', async (t) => {
 
 test('refuses a Host that another machine could have', async (t) => {
   const { logger, put } = serverOf(t);
-  for (const host of [
-    'evil.example.org',
-    'cambist.svc:9180',
-    '10.0.0.7:9180',
-    'a@127.0.0.1',
-    '127.0.0.1.example.org',
-  ]) {
+  for (const host of words('evil.example.org cambist.svc:9180 10.0.0.7:9180 a@127.0.0.1 127.0.0.1.example.org')) {
     assert.equal((await put({ headers: { host } })).status, 403, host);
   }
   assert.equal(logger.level, 'info');
@@ -88,27 +78,22 @@ test('refuses a Host that another machine could have', async (t) => {
 
 test('refuses web pages of another origin', async (t) => {
   const { logger, put } = serverOf(t);
+  const origins = words(`
+    http://evil.example.org null http://127.0.0.1:3000 http://localhost:9180 http://user@127.0.0.1:9180
+    http://127.0.0.1:9180/
+  `);
+  const own = { origin: 'http://127.0.0.1:9180' };
   for (const headers of [
-    { origin: 'http://evil.example.org' },
-    { origin: 'null' },
-    { origin: 'http://127.0.0.1:3000' },
-    { origin: 'http://localhost:9180' },
-    { origin: 'http://user@127.0.0.1:9180' },
-    { origin: 'http://127.0.0.1:9180/' },
-    { 'sec-fetch-site': 'cross-site' },
-    { 'sec-fetch-site': 'same-site' },
-    { 'sec-fetch-site': 'none' },
-    { origin: 'http://127.0.0.1:9180', 'sec-fetch-site': 'cross-site' },
+    ...origins.map((origin) => ({ origin })),
+    ...['cross-site', 'same-site', 'none'].map((site) => ({ 'sec-fetch-site': site })),
+    { ...own, 'sec-fetch-site': 'cross-site' },
   ]) {
     const { status, body } = await put({ headers });
     assert.equal(status, 403, JSON.stringify(headers));
     assert.match(body.error, /another origin/);
   }
   assert.equal(logger.level, 'info');
-  assert.equal(
-    (await put({ headers: { origin: 'http://127.0.0.1:9180', 'sec-fetch-site': 'same-origin' } })).status,
-    200,
-  );
+  assert.equal((await put({ headers: { ...own, 'sec-fetch-site': 'same-origin' } })).status, 200);
 });
 
 test('refuses every content type that a web page can send without a preflight', async (t) => {
@@ -134,18 +119,10 @@ test('gives no permission to a preflight', async (t) => {
 
 test('refuses a malformed body with the levels', async (t) => {
   const { logger, put } = serverOf(t);
-  for (const payload of [
-    '',
-    'debug',
-    '"debug"',
-    'null',
-    '[]',
-    '{}',
-    '{"level":"loud"}',
-    '{"level":["debug"]}',
-    '{"level":"debug","a":1}',
-    '{"level":"debug","__proto__":{}}',
-  ]) {
+  const malformed = words(`
+    debug "debug" null [] {} {"level":"loud"} {"level":["debug"]} {"level":"debug","a":1} {"level":"debug","__proto__":{}}
+  `);
+  for (const payload of ['', ...malformed]) {
     const { status, body } = await put({ payload });
     assert.equal(status, 400, payload);
     assert.match(body.error, /one of silent, fatal, error, warn, info, debug, trace/);

@@ -8,11 +8,12 @@ import { problemsOf } from '../../../src/admin/page-problems.ts';
 import type { RouteStatus } from '../../../src/admin/route-status.ts';
 import { signalsTable, statusPage } from '../../../src/admin/status-page.ts';
 import type { StatusReport } from '../../../src/admin/status-report.ts';
+import type { ErrorCode } from '../../../src/error-catalogue.ts';
 import { noResponses } from '../../../src/observability/response-classes.ts';
 import { SAMPLE_PAGE, SAMPLE_ROUTE, SAMPLE_STATUS } from './sample-status.ts';
 
-function pageOf(report: StatusReport): string {
-  return statusPage({ ...SAMPLE_PAGE, report });
+function pageOf(change: Partial<StatusReport> = {}): string {
+  return statusPage({ ...SAMPLE_PAGE, report: { ...SAMPLE_STATUS, ...change } });
 }
 
 function readable(page: string): string {
@@ -23,8 +24,15 @@ function readable(page: string): string {
     .replace(/\s+/g, ' ');
 }
 
+const textOf = (change: Partial<StatusReport> = {}) => readable(pageOf(change));
+
+/** The problems at the top of the page. */
+function problemsIn(change: Partial<StatusReport>): string {
+  return /Needs attention.*(?=Last 15 minutes)/.exec(textOf(change))?.[0] ?? '';
+}
+
 test('shows everything without a script', () => {
-  const text = readable(pageOf(SAMPLE_STATUS));
+  const text = textOf();
   for (const words of [
     'cambist 1.2.3 on agent-7d9f ● ready',
     'Requests 345 3 in flight, 4 streams',
@@ -49,20 +57,20 @@ test('shows everything without a script', () => {
   assert.doesNotMatch(text, /attention/);
 });
 
+const FAILURE = SAMPLE_STATUS.failures[0] ?? assert.fail();
 const MISSING = { status: 'waiting', cause: undefined, fix: undefined } as const;
+const DOWN = { name: 'keycloak', state: 'down', exchanges: 1, failures: 1, mean_ms: undefined } as const;
+const AT = SAMPLE_STATUS.started_at;
 
-test('shows problems at the top, with their fixes', () => {
-  const page = pageOf({
-    ...SAMPLE_STATUS,
+test('shows problems at the top, with their fixes, and is not green then', () => {
+  const docs = { check: 'routes.docs.tls', status: 'ERR_CREDENTIAL_UNAVAILABLE', fix: 'Put the file there.' } as const;
+  const change: Partial<StatusReport> = {
     ready: false,
-    missing: [
-      { ...MISSING, check: 'routes.docs.tls', status: 'ERR_CREDENTIAL_UNAVAILABLE', fix: 'Put the file there.' },
-    ],
-    authorization_servers: [{ name: 'keycloak', state: 'down', exchanges: 1, failures: 1, mean_ms: undefined }],
-    config: { ...SAMPLE_STATUS.config, last_reload: { at: SAMPLE_STATUS.started_at, result: 'failure' } },
-  });
-  const text = readable(page);
-  const attention = text.slice(text.indexOf('Needs attention'), text.indexOf('Last 15 minutes'));
+    missing: [{ ...MISSING, ...docs }],
+    authorization_servers: [DOWN],
+    config: { ...SAMPLE_STATUS.config, last_reload: { at: AT, result: 'failure' } },
+  };
+  const attention = problemsIn(change);
   for (const words of [
     'routes.docs.tls is not ready yet: ERR_CREDENTIAL_UNAVAILABLE . Put the file there.',
     'Authorization server keycloak is down. Check that',
@@ -70,24 +78,31 @@ test('shows problems at the top, with their fixes', () => {
   ]) {
     assert.ok(attention.includes(words), words);
   }
-  assert.ok(text.includes('▲ not ready'));
-  assert.ok(text.includes('keycloak ▲ down 1 1 – – –'));
+  assert.match(textOf(change), /▲ not ready.*keycloak ▲ down 1 1 – – –/);
+  const page = pageOf({ authorization_servers: [DOWN] });
+  assert.match(readable(page), /◆ ready, but one problem/);
+  assert.match(page, /<title>cambist on agent-7d9f: ready, but one problem<\/title>/);
+  assert.doesNotMatch(page, /pill good[^>]*>[^<]*<span[^>]*>●<\/span> ready/);
 });
 
 test('shows a reload as applied in part, and names the keys that need a restart', () => {
-  const waiting = { ...SAMPLE_STATUS.config, waits_for_restart: ['listen', 'limits.max_header_size'] };
-  const at = SAMPLE_STATUS.started_at;
-  const text = readable(pageOf({ ...SAMPLE_STATUS, config: { ...waiting, last_reload: { at, result: 'success' } } }));
-  const attention = text.slice(text.indexOf('Needs attention'), text.indexOf('Last 15 minutes'));
+  const withReload = (result: 'success' | 'failure') => ({
+    config: {
+      ...SAMPLE_STATUS.config,
+      waits_for_restart: ['listen', 'limits.max_header_size'],
+      last_reload: { at: AT, result },
+    },
+  });
+  const attention = problemsIn(withReload('success'));
   assert.ok(attention.includes('but not in effect: listen , limits.max_header_size . Restart cambist'), attention);
+  const text = textOf(withReload('success'));
   assert.match(text, /Last reload 2026-11-24 12:00:00 UTC ◆ applied in part/);
   assert.match(text, /Needs a restart listen , limits\.max_header_size/);
-  const failed = readable(pageOf({ ...SAMPLE_STATUS, config: { ...waiting, last_reload: { at, result: 'failure' } } }));
-  assert.match(failed, /▲ failed[\s\S]+Needs a restart listen/);
+  assert.match(textOf(withReload('failure')), /▲ failed[\s\S]+Needs a restart listen/);
 });
 
 test('says that there are no routes, servers and failures', () => {
-  const text = readable(pageOf({ ...SAMPLE_STATUS, routes: [], authorization_servers: [], failures: [] }));
+  const text = textOf({ routes: [], authorization_servers: [], failures: [] });
   for (const words of ['No routes.', 'No route uses one.', 'None since the process started.']) {
     assert.ok(text.includes(words), words);
   }
@@ -110,7 +125,7 @@ test('escapes markup in names', () => {
 });
 
 test('contains no inline script or style, which the policy forbids', () => {
-  const page = pageOf(SAMPLE_STATUS);
+  const page = pageOf();
   assert.doesNotMatch(page, /<script(?! src="status\.js" defer><\/script>)|<style|\sstyle=|\son\w+=/);
 });
 
@@ -118,97 +133,105 @@ test('inserts text and never HTML by its script', () => {
   assert.doesNotMatch(PAGE_SCRIPT, /innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function/);
 });
 
-function problemsAbove(report: StatusReport): string {
-  const text = readable(pageOf(report));
-  return text.includes('Needs attention')
-    ? text.slice(text.indexOf('Needs attention'), text.indexOf('Last 15 minutes'))
-    : '';
+type Latest = Partial<RouteStatus['latest']>;
+
+/** One route in this state, and the error of its last failure. */
+function routeIn(state: RouteStatus['state'], latest: Latest, error?: ErrorCode, status = 502): Partial<StatusReport> {
+  const routes = [{ ...SAMPLE_ROUTE, state, status: 404, latest: { ...noResponses(), ...latest } }];
+  return { routes, ...(error && { failures: [{ ...FAILURE, error, status }] }) };
 }
 
-test('says that audit records cannot be written, and how many are lost', () => {
-  const textWith = (dropped: number, writable: boolean) =>
-    readable(pageOf({ ...SAMPLE_STATUS, audit: { written: 9, dropped, writable } }));
-  assert.match(textWith(0, false), /Audit records cannot be written\. Check the destination in audit\.to/);
-  assert.match(textWith(1200, false), /Audit records cannot be written: 1,200 were dropped\./);
-  assert.doesNotMatch(textWith(1, true), /Audit records/);
+const audit = (dropped: number, writable: boolean) => ({ audit: { written: 9, dropped, writable } });
+
+const signals = (more: Partial<NonNullable<StatusReport['signals']>>) => ({
+  signals: { revocations: 3, full_issuers: 0, transmitters: [], ...more },
 });
 
-test('says that replicas do not know of revocations', () => {
-  const report = (replicas?: NonNullable<StatusReport['signals']>['replicas']) =>
-    problemsAbove({
-      ...SAMPLE_STATUS,
-      signals: { revocations: 3, full_issuers: 0, transmitters: [], ...(replicas && { replicas }) },
-    });
-  assert.equal(report(), '');
-  assert.equal(report({ unshared: 0, in_sync: true, full: false }), '');
-  const away = report({ unshared: 2, in_sync: false, full: false });
-  assert.match(away, /Other replicas do not know of 2 revocations, and serve the callers until they do/);
-  assert.match(away, /This replica does not learn of revocations that other replicas receive/);
-  assert.match(report({ unshared: 0, in_sync: true, full: true }), /no room for more revocations. Lower signals/);
-});
+const replicas = (unshared: number, in_sync: boolean, full: boolean) =>
+  signals({ replicas: { unshared, in_sync, full } });
 
-test('is not green while an authorization server is down', () => {
-  const [server] = SAMPLE_STATUS.authorization_servers;
-  assert.ok(server);
-  const page = pageOf({ ...SAMPLE_STATUS, authorization_servers: [{ ...server, state: 'down' }] });
-  assert.match(readable(page), /◆ ready, but one problem/);
-  assert.match(page, /<title>cambist on agent-7d9f: ready, but one problem<\/title>/);
-  assert.doesNotMatch(page, /pill good[^>]*>[^<]*<span[^>]*>●<\/span> ready/);
-});
+const FAILING = {
+  name: 'idp',
+  channels: ['poll', 'logout'],
+  available: false,
+  problem: 'stream',
+  cause: 'transmitter "idp": the request for events to ["<other>"] returned status 404',
+  fix: 'set poll_endpoint to its "endpoint_url"',
+  since: AT,
+  last_signal_at: AT,
+} as const;
 
-test('shows a route whose backend returned 404 to everything as a problem', () => {
-  const route: RouteStatus = {
-    ...SAMPLE_ROUTE,
-    state: 'only_4xx',
-    status: 404,
-    latest: { ...noResponses(), '4xx': 12 },
-  };
-  const report = { ...SAMPLE_STATUS, routes: [route] };
-  assert.match(readable(pageOf(report)), /github ▲ only 404/);
-  assert.match(
-    problemsAbove(report),
+for (const [what, change, ...expected] of [
+  ['audit records that cannot be written', audit(0, false), /Audit records cannot be written\. Check .* in audit\.to/],
+  ['dropped audit records', audit(1200, false), /Audit records cannot be written: 1,200 were dropped\./],
+  [
+    'revocations that replicas do not know',
+    replicas(2, false, false),
+    /Other replicas do not know of 2 revocations, and serve the callers until they do/,
+    /This replica does not learn of revocations that other replicas receive/,
+  ],
+  ['a store without room for revocations', replicas(0, true, true), /no room for more revocations. Lower signals/],
+  [
+    'a transmitter that fails, with cause and fix',
+    signals({ transmitters: [FAILING] }),
+    /transmitter idp may not arrive: stream .*\["&lt;other&gt;"\] returned status 404\. Set poll_endpoint to its "endpoint_url"\./,
+  ],
+  ['full lists', signals({ full_issuers: 2 }), /All older tokens of 2 issuers are refused\. Lower signals\.remember/],
+  ['a full list', signals({ full_issuers: 1 }), /All older tokens of 1 issuer are refused/],
+  [
+    'a route whose backend returned 404 to everything',
+    routeIn('only_4xx', { '4xx': 12 }),
     /its backend returned 404 to all of the last 12 requests. Compare the path of upstream/,
-  );
-  const few = { ...route, latest: { ...noResponses(), '4xx': 2 } };
-  assert.equal(problemsAbove({ ...SAMPLE_STATUS, routes: [few] }), '');
-  const mixed = { ...route, status: undefined };
-  assert.match(readable(pageOf({ ...SAMPLE_STATUS, routes: [mixed] })), /github ▲ only 4xx/);
-});
+  ],
+  [
+    'a failing route',
+    routeIn('failing', { '2xx': 1, failed: 3 }),
+    /3 of the last 4 requests failed, the last with ERR_UPSTREAM_TLS . Do this\./,
+  ],
+  ['a failing backend', routeIn('failing', { '5xx': 4 }), /4 of the last 4 requests failed with 5xx of the backend/],
+  [
+    'a route that gets no token',
+    routeIn('refused', { refused: 9 }, 'ERR_EXCHANGE_REFUSED', 403),
+    /github : the authorization server refuses it every token\. Do this\./,
+  ],
+] as [string, Partial<StatusReport>, ...RegExp[]][]) {
+  test(`shows as a problem: ${what}`, () => {
+    for (const each of expected) assert.match(problemsIn(change), each);
+  });
+}
 
-test('names the reason of a failing route', () => {
-  const route: RouteStatus = {
-    ...SAMPLE_ROUTE,
-    state: 'failing',
-    latest: { ...noResponses(), '2xx': 1, failed: 3 },
-  };
-  const report = { ...SAMPLE_STATUS, routes: [route] };
-  assert.match(problemsAbove(report), /3 of the last 4 requests failed, the last with ERR_UPSTREAM_TLS . Do this\./);
-  const byBackend = { ...route, latest: { ...noResponses(), '5xx': 4 } };
-  assert.match(
-    problemsAbove({ ...report, routes: [byBackend] }),
-    /4 of the last 4 requests failed with 5xx of the backend/,
-  );
+for (const [what, change] of [
+  ['audit records that can be written again', audit(1, true)],
+  ['replicas in sync', replicas(0, true, false)],
+  ['revocations', signals({})],
+  ['two responses with 404', routeIn('only_4xx', { '4xx': 2 })],
+  ['callers without a token', routeIn('refused', { refused: 9 }, 'ERR_SUBJECT_TOKEN_MISSING', 401)],
+] as [string, Partial<StatusReport>][]) {
+  test(`shows as no problem: ${what}`, () => assert.equal(problemsIn(change), ''));
+}
+
+test('names the status of a route that gets nothing but it', () => {
+  for (const [status, shown] of [
+    [404, 'only 404'],
+    [undefined, 'only 4xx'],
+  ] as const) {
+    const routes = [{ ...SAMPLE_ROUTE, state: 'only_4xx' as const, status }];
+    assert.ok(textOf({ routes }).includes(`github ▲ ${shown}`));
+  }
 });
 
 test('shows the last refusal of a caller apart from failures', () => {
-  const [failure] = SAMPLE_STATUS.failures;
-  assert.ok(failure);
-  const refusal = {
-    ...failure,
-    error: 'ERR_SUBJECT_TOKEN_MISSING' as const,
-    status: 401,
-    title: 'Subject token missing',
-  };
-  const newer = readable(pageOf({ ...SAMPLE_STATUS, failures: [refusal, failure] }));
+  const error = 'ERR_SUBJECT_TOKEN_MISSING' as const;
+  const refusal = { ...FAILURE, error, status: 401, title: 'Subject token missing' };
+  const newer = textOf({ failures: [refusal, FAILURE] });
   assert.match(newer, /Last failure [^·]*Last refusal 2026-11-24 12:05:00 UTC ERR_SUBJECT_TOKEN_MISSING/);
   assert.match(newer, /github ◆ 401 ERR_SUBJECT_TOKEN_MISSING/);
-  const older = readable(pageOf({ ...SAMPLE_STATUS, failures: [failure, refusal] }));
-  assert.doesNotMatch(older, /Last refusal/);
+  assert.doesNotMatch(textOf({ failures: [FAILURE, refusal] }), /Last refusal/);
 });
 
 test('lists ten problems at most, and counts the others', () => {
   const missing = Array.from({ length: 12 }, (_, i) => ({ ...MISSING, check: `routes.r${i}.tls` }));
-  const text = problemsAbove({ ...SAMPLE_STATUS, ready: false, missing });
+  const text = problemsIn({ ready: false, missing });
   assert.match(text, /routes\.r9\.tls/);
   assert.doesNotMatch(text, /routes\.r10\.tls/);
   assert.match(text, /and 2 more/);
@@ -237,7 +260,7 @@ test('offers no log level with fewer lines than configured', () => {
 });
 
 test('labels every column for screen readers, and every section by its heading', () => {
-  const page = pageOf(SAMPLE_STATUS);
+  const page = pageOf();
   assert.doesNotMatch(page, /<th(?![^>]*scope=)[ >]/);
   for (const [, id = ''] of page.matchAll(/aria-labelledby="([^"]+)"/g)) assert.ok(page.includes(`id="${id}"`), id);
   assert.equal([...page.matchAll(/<section /g)].length, [...page.matchAll(/<section [^>]*aria-labelledby/g)].length);
@@ -251,32 +274,17 @@ test('shows 200 routes of many: those with problems first, then those with the m
     state: i === 299 ? ('failing' as const) : ('ok' as const),
     recent: { ...SAMPLE_ROUTE.recent, requests: i },
   }));
-  const page = pageOf({ ...SAMPLE_STATUS, routes });
+  const page = pageOf({ routes });
   const shown = [...page.matchAll(/<span id="route-([^"]+)"/g)].map(([, name]) => name);
   assert.deepEqual([shown.length, shown[0], shown[1], shown.at(-1)], [200, 'r-299', 'r-298', 'r-100']);
   assert.match(readable(page), /and 100 more in \/status\.json/);
 });
 
 test('shows the cause of a failure', () => {
-  const [failure] = SAMPLE_STATUS.failures;
-  assert.ok(failure);
-  const failures = [{ ...failure, finding: 'expired', cause: 'the certificate has expired', fix: 'renew it' }];
-  const text = readable(pageOf({ ...SAMPLE_STATUS, failures }));
+  const failures = [{ ...FAILURE, finding: 'expired', cause: 'the certificate has expired', fix: 'renew it' }];
+  const text = textOf({ failures });
   assert.match(text, /Last failure [^(]*ERR_UPSTREAM_TLS The certificate has expired\. \(3 times\)/);
   assert.match(text, /Backend not trusted\. The certificate has expired\. Renew it\./);
-});
-
-test('shows a route that gets no token at all as a problem, but not callers without a token', () => {
-  const [failure] = SAMPLE_STATUS.failures;
-  assert.ok(failure);
-  const route: RouteStatus = { ...SAMPLE_ROUTE, state: 'refused', latest: { ...noResponses(), refused: 9 } };
-  const refusedWith = (error: 'ERR_EXCHANGE_REFUSED' | 'ERR_SUBJECT_TOKEN_MISSING', status: number) =>
-    problemsAbove({ ...SAMPLE_STATUS, routes: [route], failures: [{ ...failure, error, status }] });
-  assert.match(
-    refusedWith('ERR_EXCHANGE_REFUSED', 403),
-    /github : the authorization server refuses it every token\. Do this\./,
-  );
-  assert.equal(refusedWith('ERR_SUBJECT_TOKEN_MISSING', 401), '');
 });
 
 test('says which credential the backend gets', () => {
@@ -290,7 +298,7 @@ test('says which credential the backend gets', () => {
     [{ match: { ...SAMPLE_ROUTE.match, host: undefined, path: '/github' } }, '/github on any host POST'],
   ];
   for (const [change, words] of cases) {
-    const text = readable(pageOf({ ...SAMPLE_STATUS, routes: [{ ...SAMPLE_ROUTE, ...change }] }));
+    const text = textOf({ routes: [{ ...SAMPLE_ROUTE, ...change }] });
     assert.ok(text.includes(words), `${words}: ${text}`);
   }
 });
@@ -307,49 +315,27 @@ test('shows the last five requests, and the others on demand', () => {
 });
 
 test('shows the agents, those with the most requests first', () => {
-  assert.ok(!pageOf(SAMPLE_STATUS).includes('id="agents"'));
+  assert.ok(!pageOf().includes('id="agents"'));
   const none = { unauthorized: 0, forbidden: 0, in_flight: 0, connections: 0 };
   const agents = Array.from({ length: 201 }, (_, i) => ({ ...none, name: `agent-${i}`, requests: i }));
-  const text = readable(
-    pageOf({ ...SAMPLE_STATUS, agents: [...agents, { ...none, name: 'busy', requests: 1000, forbidden: 7 }] }),
-  );
+  const text = textOf({ agents: [...agents, { ...none, name: 'busy', requests: 1000, forbidden: 7 }] });
   assert.match(text, /Agent Requests since the start 401 403 In flight Connections busy 1,000 0 7 0 0 agent-200 200 /);
   assert.match(text, / agent-2 2 0 0 0 0 and 2 more in \/status.json/);
 });
 
 test('shows decisions for data planes by protocol', () => {
-  assert.ok(!pageOf(SAMPLE_STATUS).includes('id="data-planes"'));
+  assert.ok(!pageOf().includes('id="data-planes"'));
   const results = { allowed: 1000, refused: 3, failed: 2, cancelled: 1, denied: 7 };
-  const text = readable(
-    pageOf({ ...SAMPLE_STATUS, data_planes: [{ protocol: 'http', results, p50_ms: 0.5, p95_ms: 12, p99_ms: 220 }] }),
-  );
+  const text = textOf({ data_planes: [{ protocol: 'http', results, p50_ms: 0.5, p95_ms: 12, p99_ms: 220 }] });
   assert.match(text, /No secret p50 p95 p99 http 1,000 3 2 1 7 0\.5 ms 12 ms 220 ms/);
 });
 
 test('says whether the shared cache is available', () => {
-  const since = SAMPLE_STATUS.started_at;
-  const textOf = (shared?: StatusReport['shared_cache']) =>
-    readable(pageOf({ ...SAMPLE_STATUS, shared_cache: shared }));
-  assert.match(textOf({ available: true, since }), /7 of 10,000 tokens shared cache: ● available/);
-  assert.match(textOf({ available: false, since, problem: 'unreachable' }), /shared cache: ▲ unavailable/);
+  const available = { available: true, since: AT };
+  assert.match(textOf({ shared_cache: available }), /7 of 10,000 tokens shared cache: ● available/);
+  const unreachable = { available: false, since: AT, problem: 'unreachable' as const };
+  assert.match(textOf({ shared_cache: unreachable }), /shared cache: ▲ unavailable/);
   assert.doesNotMatch(textOf(), /shared cache/);
-});
-
-const AT = '2026-11-27T12:00:00.000Z';
-const FAILING = {
-  name: 'idp',
-  channels: ['poll', 'logout'],
-  available: false,
-  problem: 'stream',
-  cause: 'transmitter "idp": the request for events to ["<other>"] returned status 404',
-  fix: 'set poll_endpoint to its "endpoint_url"',
-  since: AT,
-  last_signal_at: AT,
-} as const;
-
-const reportOf = (signals: StatusReport['signals']): StatusReport => ({
-  ...SAMPLE_STATUS,
-  ...(signals && { signals }),
 });
 
 test('shows each transmitter, and nothing without signals', () => {
@@ -357,52 +343,42 @@ test('shows each transmitter, and nothing without signals', () => {
   const working = { name: 'other', channels: ['push'], available: true };
   const table = signalsTable({ revocations: 7, full_issuers: 0, transmitters: [FAILING, working] })?.text ?? '';
   assert.match(table, /with 7 revocations in force/);
-  assert.match(table, /idp<\/th>.*unavailable.*poll, logout.*2026-11-27 12:00:00 UTC.*none yet<\/td>/s);
+  assert.match(table, /idp<\/th>.*unavailable.*poll, logout.*2026-11-24 12:00:00 UTC.*none yet<\/td>/s);
   assert.match(table, /other<\/th>.*available.*none yet<.*–<\/td>/s);
-});
-
-test('names the transmitters that fail, with cause and fix, and a list that is full', () => {
-  const problems = [...problemsOf(reportOf({ revocations: 1, full_issuers: 2, transmitters: [FAILING] }))];
-  const text = problems.map((problem) => `${problem.text.text} ${problem.fix}`).join('\n');
-  assert.match(text, /transmitter <strong>idp<\/strong> may not arrive: <code>stream<\/code>/);
-  assert.match(text, /\[&quot;&lt;other&gt;&quot;\] returned status 404\. Set poll_endpoint to its "endpoint_url"\./);
-  assert.match(text, /All older tokens of 2 issuers are refused\. Lower signals\.remember/);
-  const one = [...problemsOf(reportOf({ revocations: 1, full_issuers: 1, transmitters: [] }))];
-  assert.match(one[0]?.text.text ?? '', /All older tokens of 1 issuer are refused/);
-  assert.match(
-    signalsTable({ revocations: 1, full_issuers: 0, transmitters: [FAILING] })?.text ?? '',
-    /1 revocation in/,
-  );
-  assert.deepEqual([...problemsOf(reportOf({ revocations: 1, full_issuers: 0, transmitters: [] }))], []);
+  const one = signalsTable({ revocations: 1, full_issuers: 0, transmitters: [FAILING] })?.text ?? '';
+  assert.match(one, /1 revocation in/);
 });
 
 test('shows which file of a team is invalid, whatever the team wrote, after the problems of others', () => {
-  assert.ok(!pageOf(SAMPLE_STATUS).includes('id="teams"'));
+  assert.ok(!pageOf().includes('id="teams"'));
   const invalid = { file: 'billing/a.yaml', since: AT, cause: 'billing/a.yaml:1:2: <img src=x>"\'', errors: 2 };
   const open = { open: true, routes: 3, files: 1, invalid: [] };
   const teams = [
     ...Array.from({ length: 201 }, (_, i) => ({ ...open, name: `team-${i}` })),
     { name: 'billing', open: false, routes: 0, files: 3, invalid: [invalid, invalid] },
   ];
-  const report = { ...SAMPLE_STATUS, teams, config: { ...SAMPLE_STATUS.config, waits_for_restart: ['listen'] } };
-  const page = pageOf(report);
+  const change = { teams, config: { ...SAMPLE_STATUS.config, waits_for_restart: ['listen'] } };
+  const page = pageOf(change);
   assert.doesNotMatch(page, /<img src=x/);
   const text = readable(page);
   assert.match(
     text,
-    /billing ▲ closed 0 3 billing\/a\.yaml:1:2: &lt;img src=x&gt;"' \(since 2026-11-27 12:00:00 UTC , 2 errors, and 1 more file\)/,
+    /billing ▲ closed 0 3 billing\/a\.yaml:1:2: &lt;img src=x&gt;"' \(since 2026-11-24 12:00:00 UTC , 2 errors, and 1 more file\)/,
   );
   assert.match(text, /team-198 ● open 3 1 /);
   assert.match(text, /and 2 more in \/status\.json/);
-  const [restart, closed, ...more] = [...problemsOf(report)].map(({ text: found }) => readable(found.text));
+  const [restart, closed, ...more] = [...problemsOf({ ...SAMPLE_STATUS, ...change })].map(({ text: found }) =>
+    readable(found.text),
+  );
   assert.match(restart ?? '', /not in effect: listen/);
-  assert.match(closed ?? '', /^Requests in the region of team billing get 503 since 2026-11-27 12:00:00 UTC : /);
+  assert.match(closed ?? '', /^Requests in the region of team billing get 503 since 2026-11-24 12:00:00 UTC : /);
   assert.deepEqual(more, []);
 });
 
 test('names the team of a request without a route', () => {
-  const [failure] = SAMPLE_STATUS.failures;
-  const unrouted = { ...(failure ?? assert.fail()), route: undefined };
-  const text = readable(pageOf({ ...SAMPLE_STATUS, failures: [{ ...unrouted, team: 'billing' }, unrouted] }));
-  assert.match(text, /no route of billing ▲ 502 .*not routed ▲ 502/);
+  const unrouted = { ...FAILURE, route: undefined };
+  assert.match(
+    textOf({ failures: [{ ...unrouted, team: 'billing' }, unrouted] }),
+    /no route of billing ▲ 502 .*not routed ▲ 502/,
+  );
 });

@@ -47,15 +47,6 @@ test('writes the routes and the URL of the status page below the line about the 
   ]);
 });
 
-test('writes the cause of an error and its fix below the line', () => {
-  const line = { level: 'warn', msg: 'not ready', finding: 'x', cause: 'the secret is wrong', fix: 'correct it' };
-  assert.deepEqual(told(line).split('\n').slice(1), [
-    '                   cause: the secret is wrong',
-    '                   fix: correct it',
-    '',
-  ]);
-});
-
 test('writes an error and its causes below the line', () => {
   const line = {
     level: 'error',
@@ -79,18 +70,19 @@ test('writes an error and its causes below the line', () => {
 test('writes an exchange with its route, its server and whether it is a refresh', () => {
   const line = { msg: 'exchange', route: 'github', authorization_server: 'idp', result: 'success', duration_ms: 12 };
   assert.match(told(line), /info {2}exchange for github at idp success 12\.0 ms\n$/);
-  const refused = {
-    ...line,
-    refresh: true,
-    result: 'failure',
-    error: 'ERR_CLIENT_REFUSED',
-    oauth_error: 'invalid_client',
-  };
-  assert.match(told(refused), /refresh for github at idp ERR_CLIENT_REFUSED 12\.0 ms {2}oauth_error=invalid_client\n$/);
+  const failure = { result: 'failure', error: 'ERR_CLIENT_REFUSED', oauth_error: 'invalid_client' };
+  const refused = told({ ...line, ...failure, refresh: true });
+  assert.match(refused, /refresh for github at idp ERR_CLIENT_REFUSED 12\.0 ms {2}oauth_error=invalid_client\n$/);
 });
 
-test('writes every other line as message and fields', () => {
+test('writes every other line as message and fields, and its cause and its fix below it', () => {
   assert.equal(told({ msg: 'ready', check: 'a.b', keys: ['x'] }), '09:05:07.042 info  ready  check=a.b keys=["x"]\n');
+  const line = { level: 'warn', msg: 'not ready', finding: 'x', cause: 'the secret is wrong', fix: 'correct it' };
+  assert.deepEqual(told(line).split('\n').slice(1), [
+    '                   cause: the secret is wrong',
+    '                   fix: correct it',
+    '',
+  ]);
 });
 
 test('uses colours only for terminals', () => {

@@ -13,37 +13,47 @@ const FORWARDED = { method: 'GET', wayIn: 'base_url', status: 200, outcome: 'for
 const REFUSAL = { status: 403, outcome: 'refused', error: 'ERR_ROUTE_NOT_FOUND' } as const;
 const UNMATCHED = { ...FORWARDED, ...REFUSAL, durationMs: 1 };
 
-test('counts a request with its response, and as in flight from routing to end', async () => {
-  const metrics = served();
-  metrics.proxy.requestRouted(github);
-  const during = await metrics.write();
-  metrics.proxy.responseStarted(github, { ...FORWARDED, durationMs: 20 });
-  metrics.proxy.requestFinished(github);
-  const after = await metrics.write();
-  assert.equal(sumSamples(during, 'cambist_requests_in_flight', { route: 'github' }), 1);
-  assert.equal(sumSamples(after, 'cambist_requests_in_flight', { route: 'github' }), 0);
-  const labels = { route: 'github', method: 'GET', code: '200', outcome: 'forwarded' };
-  assert.equal(sumSamples(after, 'cambist_requests_total', labels), 1);
-  assert.equal(sumSamples(after, 'cambist_request_duration_seconds_sum', { route: 'github' }), 0.02);
-});
-
-test('keeps all counts on reload', async () => {
-  const metrics = served();
-  const durationMs = 20;
-  metrics.proxy.responseStarted(github, { ...FORWARDED, durationMs });
-  metrics.tokens.exchangeFinished({
-    route: 'github',
-    authorizationServer: 'keycloak',
-    refresh: false,
-    cause: undefined,
-    error: undefined,
-    durationMs,
-  });
+test('counts each event in its metric, and keeps the counts on reload', async () => {
+  const metrics = served(7);
+  const { proxy, tokens } = metrics;
+  proxy.requestRouted(github);
+  proxy.responseStarted(github, { ...FORWARDED, durationMs: 20 });
+  for (let i = 0; i < 2; i += 1) proxy.streamOpened(github);
+  proxy.streamClosed(github);
+  proxy.upstreamRetried(github);
+  proxy.requestAborted(github, 'upstream');
+  tokens.cacheLookedUp('github', 'joined');
+  tokens.tokenEvicted('capacity');
+  const exchange = { route: 'github', authorizationServer: 'keycloak', refresh: false, durationMs: 30 };
+  tokens.exchangeFinished({ ...exchange, error: undefined });
+  tokens.exchangeFinished({ ...exchange, error: new CambistError('ERR_STS_UNAVAILABLE', '') });
   metrics.serve(config);
+  tokens.credentialRead('actor token of route "github"', 1_900_000_000);
   const text = await metrics.write();
-  for (const name of ['cambist_request_duration_seconds_count', 'cambist_exchange_duration_seconds_count']) {
-    assert.equal(sumSamples(text, name), 1, name);
+  const route = { route: 'github' };
+  const server = { authorization_server: 'keycloak' };
+  for (const [value, name, labels] of [
+    [1, 'cambist_requests_in_flight', route],
+    [1, 'cambist_requests_total', { ...route, method: 'GET', code: '200', outcome: 'forwarded' }],
+    [0.02, 'cambist_request_duration_seconds_sum', route],
+    [1, 'cambist_open_streams', route],
+    [1, 'cambist_upstream_retries_total', route],
+    [1, 'cambist_requests_aborted_total', { ...route, aborted_by: 'upstream' }],
+    [1, 'cambist_cache_requests_total', { ...route, result: 'joined' }],
+    [1, 'cambist_cache_evictions_total', { reason: 'capacity' }],
+    [7, 'cambist_cache_entries', {}],
+    [10_000, 'cambist_cache_max_entries', {}],
+    [1, 'cambist_exchanges_total', { ...server, result: 'success', error: '' }],
+    [1, 'cambist_exchanges_total', { ...server, result: 'failure', error: 'ERR_STS_UNAVAILABLE' }],
+    [2, 'cambist_exchange_duration_seconds_count', server],
+    [7, 'cambist_log_lines_lost_total', {}],
+    [1_900_000_000, 'cambist_credential_expiry_timestamp_seconds', {}],
+    [1, 'cambist_build_info', { version: '1.2.3' }],
+  ] as const) {
+    assert.equal(sumSamples(text, name, labels), value, name);
   }
+  proxy.requestFinished(github);
+  assert.equal(sumSamples(await metrics.write(), 'cambist_requests_in_flight', route), 0);
 });
 
 test('keeps the counters of a removed route, and continues them for a new route of its name', async () => {
@@ -72,48 +82,19 @@ test('shows durations of requests without a route after the first, and never cou
   assert.deepEqual([...namesOf(after)], [...namesOf(before), ...time]);
 });
 
-test('uses one label for all requests without a route and for all unknown methods', async () => {
+test('uses one label for all requests without a route, unknown methods and unknown status codes', async () => {
   const metrics = served();
+  const answered = (status: number) => metrics.proxy.responseStarted(github, { ...FORWARDED, status, durationMs: 1 });
+  for (let status = 600; status < 1000; status += 1) answered(status);
+  for (const status of [299, 200, 418, 499, 511]) answered(status);
   for (const method of ['BREW', 'WHEN']) metrics.proxy.responseStarted(undefined, { ...UNMATCHED, method });
   const text = await metrics.write();
   const labels = { route: '_unmatched', method: 'other', code: '403', outcome: 'refused' };
   assert.equal(sumSamples(text, 'cambist_requests_total', labels), 2);
   const failure = { route: '_unmatched', error: 'ERR_ROUTE_NOT_FOUND' };
   assert.equal(sumSamples(text, 'cambist_failures_total', failure), 2);
-});
-
-test('uses one label for all unknown status codes', async () => {
-  const metrics = served();
-  const answered = (status: number) => metrics.proxy.responseStarted(github, { ...FORWARDED, status, durationMs: 1 });
-  for (let status = 600; status < 1000; status += 1) answered(status);
-  for (const status of [299, 200, 418, 499, 511]) answered(status);
-  const text = await metrics.write();
   const count = (code: string) => sumSamples(text, 'cambist_requests_total', { route: 'github', code });
-  assert.deepEqual(['other', '200', '418', '499', '511'].map(count), [401, 1, 1, 1, 1]);
-  assert.equal(count('600') + count('299'), 0);
-});
-
-test('counts streams, retries, evictions and cache lookups', async () => {
-  const metrics = served(7);
-  metrics.proxy.streamOpened(github);
-  metrics.proxy.streamOpened(github);
-  metrics.proxy.streamClosed(github);
-  metrics.proxy.upstreamRetried(github);
-  metrics.proxy.requestAborted(github, 'upstream');
-  metrics.tokens.cacheLookedUp('github', 'joined');
-  metrics.tokens.tokenEvicted('capacity');
-  metrics.tokens.credentialRead('actor token of route "github"', 1_900_000_000);
-  const text = await metrics.write();
-  assert.equal(sumSamples(text, 'cambist_open_streams', { route: 'github' }), 1);
-  assert.equal(sumSamples(text, 'cambist_requests_aborted_total', { route: 'github', aborted_by: 'upstream' }), 1);
-  assert.equal(sumSamples(text, 'cambist_upstream_retries_total', { route: 'github' }), 1);
-  assert.equal(sumSamples(text, 'cambist_cache_requests_total', { route: 'github', result: 'joined' }), 1);
-  assert.equal(sumSamples(text, 'cambist_cache_evictions_total', { reason: 'capacity' }), 1);
-  assert.equal(sumSamples(text, 'cambist_cache_entries'), 7);
-  assert.equal(sumSamples(text, 'cambist_cache_max_entries'), 10_000);
-  assert.equal(sumSamples(text, 'cambist_log_lines_lost_total'), 7);
-  assert.equal(sumSamples(text, 'cambist_credential_expiry_timestamp_seconds'), 1_900_000_000);
-  assert.equal(sumSamples(text, 'cambist_build_info', { version: '1.2.3' }), 1);
+  assert.deepEqual(['other', '200', '418', '499', '511', '600', '299'].map(count), [401, 1, 1, 1, 1, 0, 0]);
 });
 
 test('counts tunnels by the authority of the config, from the start', async () => {
@@ -127,17 +108,6 @@ test('counts tunnels by the authority of the config, from the start', async () =
   const text = await metrics.write();
   assert.equal(sumSamples(text, 'cambist_tunnels_total', { authority }), 2);
   assert.equal(sumSamples(text, 'cambist_open_tunnels', { authority }), 1);
-});
-
-test('counts an exchange with its result', async () => {
-  const metrics = served();
-  const outcome = { route: 'github', authorizationServer: 'keycloak', refresh: false, durationMs: 30 };
-  metrics.tokens.exchangeFinished({ ...outcome, error: undefined });
-  metrics.tokens.exchangeFinished({ ...outcome, error: new CambistError('ERR_STS_UNAVAILABLE', '') });
-  const text = await metrics.write();
-  assert.equal(sumSamples(text, 'cambist_exchanges_total', { result: 'success', error: '' }), 1);
-  assert.equal(sumSamples(text, 'cambist_exchanges_total', { result: 'failure', error: 'ERR_STS_UNAVAILABLE' }), 1);
-  assert.equal(sumSamples(text, 'cambist_exchange_duration_seconds_count', { authorization_server: 'keycloak' }), 2);
 });
 
 test('reads the readiness checks at each scrape', async () => {
@@ -161,29 +131,23 @@ test('forgets servers and credentials that the config no longer names', async ()
   assert.doesNotMatch(text, /^cambist_(?:authorization_server_available|credential_expiry_timestamp_seconds)\{/m);
 });
 
-test('shows how many keys wait for a restart, until a reload takes their change back', async () => {
+test('shows a failed reload and keys that wait for a restart, until a reload succeeds without them', async () => {
   const metrics = served();
-  const value = async () => sumSamples(await metrics.write(), 'cambist_config_keys_waiting_for_restart');
-  assert.equal(await value(), 0);
+  const names = ['cambist_config_last_reload_successful', 'cambist_config_keys_waiting_for_restart'];
+  const values = async () => {
+    const text = await metrics.write();
+    return names.map((name) => sumSamples(text, name));
+  };
+  assert.deepEqual(await values(), [1, 0]);
   metrics.reloaded('success', 2);
   metrics.reloaded('failure');
-  assert.equal(await value(), 2);
-  metrics.reloaded('success', 0);
-  assert.equal(await value(), 0);
-});
-
-test('shows a failed reload until one succeeds', async () => {
-  const metrics = served();
-  const value = async () => sumSamples(await metrics.write(), 'cambist_config_last_reload_successful');
-  assert.equal(await value(), 1);
-  metrics.reloaded('failure');
-  assert.equal(await value(), 0);
+  assert.deepEqual(await values(), [0, 2]);
   metrics.serve(config);
-  metrics.reloaded('success');
-  assert.equal(await value(), 1);
+  metrics.reloaded('success', 0);
+  assert.deepEqual(await values(), [1, 0]);
   const text = await metrics.write();
   assert.equal(sumSamples(text, 'cambist_config_reloads_total', { result: 'failure' }), 1);
-  assert.equal(sumSamples(text, 'cambist_config_reloads_total', { result: 'success' }), 1);
+  assert.equal(sumSamples(text, 'cambist_config_reloads_total', { result: 'success' }), 2);
   const loadedAt = sumSamples(text, 'cambist_config_last_reload_success_timestamp_seconds');
   assert.ok(Math.abs(loadedAt - Date.now() / 1000) < 60);
 });

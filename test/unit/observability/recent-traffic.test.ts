@@ -41,32 +41,21 @@ function setUp() {
   };
 }
 
+const passedIn = (intervals: readonly Readonly<Record<'2xx', number>>[]) => intervals.map((each) => each['2xx']);
+
 test('shows the current interval before the first sample', () => {
   const { recent, respond } = setUp();
   respond(3);
-  respond(1, { status: 404 });
-  respond(1, { status: 777 });
-  respond(1, { status: 299 });
-  respond(1, { status: 101 });
+  for (const status of [404, 777, 299, 101]) respond(1, { status });
   respond(1, { status: 503, outcome: 'failed', error: 'ERR_STS_UNAVAILABLE' });
   respond(1, { status: 502, outcome: 'failed', error: 'ERR_UPSTREAM_UNREACHABLE' });
   respond(1, { status: 401, outcome: 'refused', error: 'ERR_SUBJECT_TOKEN_MISSING' });
   respond(1, { status: 499, outcome: 'cancelled' });
   const { responses, durations } = recent.of(['github']);
-  const intervals = recent.intervals(['github']);
-  const expected = {
-    '2xx': 4,
-    '3xx': 0,
-    '4xx': 1,
-    '5xx': 1,
-    other: 1,
-    refused: 1,
-    failed: 1,
-    unreached: 1,
-    cancelled: 1,
-  };
+  const own = { refused: 1, failed: 1, unreached: 1, cancelled: 1 };
+  const expected = { '2xx': 4, '3xx': 0, '4xx': 1, '5xx': 1, other: 1, ...own };
   assert.deepEqual(responses, expected);
-  assert.deepEqual(intervals.at(-1), expected);
+  assert.deepEqual(recent.intervals(['github']).at(-1), expected);
   assert.equal(countOf(durations), 11);
 });
 
@@ -79,10 +68,7 @@ test('keeps each interval in its place, the oldest first', () => {
   respond(4);
   const intervals = recent.intervals(['github']);
   assert.equal(intervals.length, 61);
-  assert.deepEqual(
-    intervals.slice(-5).map((interval) => interval['2xx']),
-    [0, 1, 2, 3, 4],
-  );
+  assert.deepEqual(passedIn(intervals.slice(-5)), [0, 1, 2, 3, 4]);
 });
 
 test('forgets traffic after a quarter of an hour', () => {
@@ -104,11 +90,7 @@ test('leaves gaps for samples that were skipped', () => {
   respond(2);
   pass(3);
   respond(3);
-  const tail = recent.intervals(['github']).slice(-5);
-  assert.deepEqual(
-    tail.map((interval) => interval['2xx']),
-    [1, 2, 0, 0, 3],
-  );
+  assert.deepEqual(passedIn(recent.intervals(['github']).slice(-5)), [1, 2, 0, 0, 3]);
   pass(10_000);
   assert.equal(recent.of(['github']).responses['2xx'], 3);
 });

@@ -23,7 +23,7 @@ const [first] = config.routes;
 if (first === undefined) throw new Error('the config has a route');
 export const github: Route = first;
 
-export const client_auth = { method: 'client_secret_basic', client_secret: { file: '/secret' } };
+const client_auth = { method: 'client_secret_basic', client_secret: { file: '/secret' } };
 /** A config whose server is for a transmitter alone. */
 export const signalling = configOf({
   authorization_servers: {
