@@ -233,16 +233,3 @@ test('closes an idle connection inside CONNECT for a new one at limits.max_conne
   assert.equal(waiting.socket.destroyed, false);
   assert.equal(late.socket.destroyed, false);
 });
-
-test('follows a reload of limits.max_connections', async (t) => {
-  const { secure, authorization, upstream, app, config } = await startRedirected(t, {
-    top: { limits: { max_in_flight: 2, max_connections: 1 } },
-    handler: () => {},
-  });
-  const request = `GET /mcp HTTP/1.1\r\nHost: ${INTERCEPTED}\r\nAuthorization: ${authorization}\r\n\r\n`;
-  (await secure(INTERCEPTED)).send(request);
-  await eventually('the backend has the request', () => upstream.requests.length === 1);
-  app.reloadTo({ ...config, limits: { max_in_flight: 2, max_connections: 2 } });
-  (await secure(INTERCEPTED)).send(request);
-  await eventually('the backend has another request', () => upstream.requests.length === 2);
-});

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { type BrowserContext, chromium, type Page } from 'playwright-core';
+import { chromium } from 'playwright-core';
 
 export interface PageOptions {
   readonly colorScheme?: 'light' | 'dark';
@@ -13,11 +13,7 @@ export interface PageOptions {
 }
 
 /** A page of a real browser, and its errors. */
-export interface OpenPage {
-  readonly page: Page;
-  /** Console errors and warnings, script errors, violations of the content security policy, and requests to other origins. */
-  readonly complaints: readonly string[];
-}
+export type OpenPage = Awaited<ReturnType<typeof openPage>>;
 
 const FLAGS = [
   '--headless',
@@ -33,10 +29,10 @@ const FLAGS = [
 const HEIGHT = 900;
 
 /** Opens a URL in a new browser with an empty profile, and closes the browser after the test. */
-export async function openPage(t: TestContext, url: string, options: PageOptions = {}): Promise<OpenPage> {
+export async function openPage(t: TestContext, url: string, options: PageOptions = {}) {
   const { colorScheme = 'light', width = 1280, script = true, trustAll = false } = options;
   const profile = await mkdtemp(join(tmpdir(), 'cambist-browser-'));
-  const context: BrowserContext = await chromium.launchPersistentContext(profile, {
+  const context = await chromium.launchPersistentContext(profile, {
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     args: FLAGS,
     colorScheme,
@@ -49,6 +45,7 @@ export async function openPage(t: TestContext, url: string, options: PageOptions
     await rm(profile, { recursive: true, force: true });
   });
   const page = await context.newPage();
+  /** Console errors and warnings, script errors, violations of the content security policy, and requests to other origins. */
   const complaints: string[] = [];
   page.on('console', (message) => {
     if (['error', 'warning'].includes(message.type())) complaints.push(message.text());

@@ -3,8 +3,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { startFastMcpDriver, startGoDriver, startPythonDriver } from '../clients/install.ts';
 import { findPython, installNode24, installPythonLibraries } from '../installs.ts';
-import { curlOf, program, runClient } from './run-program.ts';
-import { MCP_URL, startInterceptSetup } from './setup.ts';
+import { curlOf, MCP_URL, program, runClient, startInterceptSetup } from './setup.ts';
 
 /** Clients that know nothing of cambist: they get the variables of the trust folder, and an https URL that DNS does not know. */
 const setup = await startInterceptSetup({ after });

@@ -6,8 +6,7 @@ import { readFileSync } from 'node:fs';
 import { startDnsServer } from '../../harness/dns-server.ts';
 import { keepParts } from '../../harness/lifetime.ts';
 import { runCommand } from '../../harness/run-command.ts';
-import { curlOf, PROXY_VARIABLES, runClient } from './run-program.ts';
-import { HOST, startInterceptSetup } from './setup.ts';
+import { curlOf, HOST, PROXY_VARIABLES, runClient, startInterceptSetup } from './setup.ts';
 
 const BACKEND_ADDRESS = '127.0.0.9';
 

@@ -10,8 +10,7 @@ import { keepParts } from '../../harness/lifetime.ts';
 import { BUILT_PROGRAM, runProgram } from '../../harness/run-command.ts';
 import { findPython } from '../installs.ts';
 import { OUTSIDE, startPodNetwork } from './pod-network.ts';
-import { curlOf, PROXY_VARIABLES, program, runClient } from './run-program.ts';
-import { HOST, MCP_URL, startInterceptSetup } from './setup.ts';
+import { curlOf, HOST, MCP_URL, PROXY_VARIABLES, program, runClient, startInterceptSetup } from './setup.ts';
 
 const [, , folder = ''] = process.argv;
 const REDIRECT = fileURLToPath(new URL('../../../deploy/redirect/redirect.sh', import.meta.url));

@@ -8,7 +8,7 @@ import { temporaryFolder } from '../../harness/lifetime.ts';
 import { runProgram } from '../../harness/run-command.ts';
 import { container, inject, pod } from '../../unit/kubernetes/samples.ts';
 import { findPython } from '../installs.ts';
-import { program } from './run-program.ts';
+import { program } from './setup.ts';
 
 const here = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 const REDIRECT = here('../../../deploy/redirect/redirect.sh');

@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { writeFileSync } from 'node:fs';
+import { rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { type FakeSetup, startFakeSetup } from '../../harness/fake-setup.ts';
 import { echo } from '../../harness/fake-upstream.ts';
 import { queriesOf, readDashboard } from '../../integration/deploy/dashboard.ts';
-import { monitoredPort } from './pod-monitor.ts';
-import { startWatchedSetup, type WatchedSetup } from './watched-setup.ts';
+import { monitoredPort, podAddress, startPrometheus } from './prometheus.ts';
+import { readRuleGroups } from './rules.ts';
 
 /** Ten minutes of the rules. */
 const HEALTHY_MS = 30_000;
@@ -13,53 +17,109 @@ const ALERT_TIMEOUT_MS = 90_000;
 
 /** Queries without a result while all requests succeed. */
 const EMPTY_IN_HEALTH = [
-  'panel "Firing alerts"',
-  `panel "cambist's own error responses"`,
-  'panel "Failing readiness checks"',
-  // Off without `introspection`.
-  'panel "Introspected tokens"',
-  // Off without `signals`.
-  'panel "Signals"',
-  'panel "Revocations in force"',
-  'panel "Available transmitters"',
-  'panel "Polls"',
-  'panel "Time since the last signal"',
-  // Off without `audit`.
-  'panel "Audit records"',
-  // Its second query shows dropped connections.
-  'panel "Connections"',
-  'panel "Requests as cambist itself"',
-  'panel "Requests that did not reach a backend"',
-  `panel "Backends' own errors"`,
-  'panel "Aborted responses"',
-  // Off without `intercept`, and all that follow without `inbound`.
-  'panel "Failed TLS handshakes"',
-  'panel "Requests of callers"',
-  'panel "Errors for callers"',
-  `panel "Time to the agent's response headers"`,
-  'panel "Callers in flight"',
-  'panel "Aborted responses to callers"',
-  'panel "Handles"',
-  // Off without `cache.shared`.
-  'panel "Available shared cache"',
-  'panel "Operations at the shared cache"',
-  'panel "Time of operations at the shared cache"',
-  // Its second query is of `spiffe`.
-  `panel "Time until cambist's credentials expire"`,
-  // Off without `decisions`.
-  'panel "Decisions"',
-  'panel "Time of decisions"',
-  // Off without `routes_from`.
-  'panel "Invalid files of teams"',
-  // Off without `agents`.
-  'panel "Requests of agents"',
   'an annotation',
+  ...[
+    // Errors.
+    ...['Firing alerts', "cambist's own error responses", 'Failing readiness checks', "Backends' own errors"],
+    ...['Requests that did not reach a backend', 'Aborted responses', 'Requests as cambist itself'],
+    // Their second queries show dropped connections, and credentials of `spiffe`.
+    ...['Connections', "Time until cambist's credentials expire"],
+    // Off without `introspection`, `audit`, `intercept`, `routes_from`, `agents`.
+    ...[
+      'Introspected tokens',
+      'Audit records',
+      'Failed TLS handshakes',
+      'Invalid files of teams',
+      'Requests of agents',
+    ],
+    // Off without `signals`.
+    ...['Signals', 'Revocations in force', 'Available transmitters', 'Polls', 'Time since the last signal'],
+    // Off without `inbound`.
+    ...['Requests of callers', 'Errors for callers', "Time to the agent's response headers", 'Callers in flight'],
+    ...['Aborted responses to callers', 'Handles'],
+    // Off without `cache.shared`, `decisions`.
+    ...['Available shared cache', 'Operations at the shared cache', 'Time of operations at the shared cache'],
+    ...['Decisions', 'Time of decisions'],
+  ].map((title) => `panel "${title}"`),
 ];
+
+const ACTOR_FILE = 'actor-token';
+const HOUR_SECONDS = 3600;
+
+/** Starts cambist under load, and a Prometheus that scrapes it as in a cluster. */
+async function startWatchedSetup(t: TestContext) {
+  const monitored = monitoredPort();
+  const address = podAddress();
+  let actorToken = '';
+  const setup = await startFakeSetup(t, {
+    prepare: async ({ authorizationServer }) => {
+      actorToken = await authorizationServer.mint({ subject: 'agent', ttlSeconds: HOUR_SECONDS });
+    },
+    change: (config, { directory }) => {
+      const file = join(directory, ACTOR_FILE);
+      writeFileSync(file, actorToken);
+      return {
+        ...config,
+        admin: `${address}:${monitored.port}`,
+        forward_proxy: { connect: ['api.example.com:443'] },
+        routes: config.routes.map((route) => ({ ...route, actor_token: { file, type: 'jwt' } })),
+      };
+    },
+  });
+  t.after(await startLoad(setup));
+  const prometheus = await startPrometheus(readRuleGroups(), monitored, address);
+  t.after(prometheus.close);
+  return {
+    setup,
+    prometheus,
+    /** Replaces the route's actor token by one with this lifetime. */
+    renewActorToken: async (ttlSeconds: number) => {
+      const draft = join(setup.cambist.directory, '.actor-token');
+      await writeFile(draft, await setup.authorizationServer.mint({ subject: 'agent', ttlSeconds }));
+      await rename(draft, join(setup.cambist.directory, ACTOR_FILE));
+    },
+  };
+}
+
+const PAUSE_MS = 100;
+/** One request in this many has a new token, which costs an exchange. */
+const NEWCOMER_EVERY = 4;
+/** Stops a forgotten load after five minutes. */
+const MAX_REQUESTS = 3_000;
+
+/**
+ * Sends ten requests a second, whatever the responses are: from a caller whose token the cache has, and from new callers.
+ * @returns stops them, and waits for the requests in flight
+ */
+async function startLoad(setup: FakeSetup): Promise<() => Promise<void>> {
+  const regular = await setup.bearer({ ttlSeconds: 3600 });
+  const underWay = new Set<Promise<unknown>>();
+  let sent = 0;
+  const timer = setInterval(() => {
+    sent += 1;
+    if (sent > MAX_REQUESTS) clearInterval(timer);
+    const request = send(sent % NEWCOMER_EVERY === 0).catch(() => undefined);
+    underWay.add(request);
+    void request.finally(() => underWay.delete(request));
+  }, PAUSE_MS);
+
+  async function send(isNewcomer: boolean): Promise<void> {
+    const headers = isNewcomer ? await setup.bearer({ subject: `caller-${sent}` }) : regular;
+    await setup.call({ headers, body: '{}' });
+  }
+
+  return async () => {
+    clearInterval(timer);
+    await Promise.all(underWay);
+  };
+}
+
+type Watched = Awaited<ReturnType<typeof startWatchedSetup>>;
 
 interface Provocation {
   readonly alert: string;
-  provoke(watched: WatchedSetup): unknown;
-  fix?(watched: WatchedSetup): unknown;
+  provoke(watched: Watched): unknown;
+  fix?(watched: Watched): unknown;
 }
 
 const PROVOCATIONS: readonly Provocation[] = [

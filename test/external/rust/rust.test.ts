@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { installRustClient } from '../installs.ts';
-import { runClient } from '../intercept/run-program.ts';
-import { startInterceptSetup } from '../intercept/setup.ts';
+import { runClient, startInterceptSetup } from '../intercept/setup.ts';
 
 test('reqwest with native roots is intercepted, and fails without its trust variable', async (t) => {
   const client = await installRustClient();

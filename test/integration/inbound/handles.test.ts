@@ -14,9 +14,15 @@ function lastSubject({ backend }: InboundGateway): string | undefined {
   return decodeJwt(authorization.replace('Bearer ', '')).sub;
 }
 
-test('exchanges the token of a handle in Authorization or in baggage', async (t) => {
-  const gateway = await startInboundGateway(t);
-  const handle = (await openHandle(t, gateway, { subject: 'alice' })).handle;
+test('exchanges the token of a handle in Authorization, in baggage or in the header of the route', async (t) => {
+  const gateway = await startInboundGateway(t, {
+    moreRoutes: ({ url }) => [
+      { name: 'named', match: { path: '/named' }, upstream: url, subject_token: { header: 'x-user-token' } },
+      { name: 'pass', match: { path: '/pass' }, upstream: url, credential: 'passthrough' },
+    ],
+  });
+  const token = await gateway.mint({ subject: 'alice' });
+  const { handle } = await openHandleOf(t, gateway, token);
   const sent: Record<string, string>[] = [
     { authorization: `Bearer ${handle}` },
     { baggage: `cambist=${handle}` },
@@ -32,6 +38,15 @@ test('exchanges the token of a handle in Authorization or in baggage', async (t)
     assert.ok(!response.text.includes('cbh_'), response.text);
   }
   assert.equal(gateway.authorizationServer.requests.length, 1);
+  for (const headers of [...sent.slice(0, 2), { 'x-user-token': handle }]) {
+    assert.equal((await call(`${gateway.app.url}/named`, { headers })).status, 200);
+    assert.equal(lastSubject(gateway), 'alice');
+  }
+  for (const headers of sent.slice(0, 2)) {
+    await call(`${gateway.app.url}/pass`, { headers });
+    const request = gateway.backend.requests.at(-1);
+    assert.deepEqual([request?.authorization, request?.headers.baggage], [[`Bearer ${token}`], undefined]);
+  }
 });
 
 test('keeps the other members of the baggage, and drops copies of the handle', async (t) => {
@@ -106,30 +121,6 @@ test('returns 401 for an unknown, expired or second handle, a raw token and a ha
   assert.match((JSON.parse(lost.text) as { detail: string }).detail, /has no handle.*baggage/);
   await eventually('the reason', () => gateway.app.logs.some(({ finding }) => finding === 'handle_missing'));
   assert.equal(gateway.backend.requests.length, 0);
-});
-
-test('sends the token of a handle on a passthrough route, in the header of the route', async (t) => {
-  const gateway = await startInboundGateway(t, { route: { credential: 'passthrough' } });
-  const token = await gateway.mint();
-  const { handle } = await openHandleOf(t, gateway, token);
-  for (const headers of [{ authorization: `Bearer ${handle}` }, { baggage: `cambist=${handle}` }]) {
-    await call(`${gateway.app.url}/github`, { headers });
-    assert.deepEqual(gateway.backend.requests.at(-1)?.authorization, [`Bearer ${token}`]);
-    assert.equal(gateway.backend.requests.at(-1)?.headers.baggage, undefined);
-  }
-});
-
-test('puts the token of a handle into another header of the route', async (t) => {
-  const gateway = await startInboundGateway(t, { route: { subject_token: { header: 'x-user-token' } } });
-  const handle = (await openHandle(t, gateway, { subject: 'alice' })).handle;
-  for (const headers of [
-    { 'x-user-token': handle },
-    { authorization: `Bearer ${handle}` },
-    { baggage: `cambist=${handle}` },
-  ]) {
-    assert.equal((await call(`${gateway.app.url}/github`, { headers })).status, 200);
-    assert.equal(lastSubject(gateway), 'alice');
-  }
 });
 
 test('accepts raw tokens with allow_raw_tokens, but not beside another caller’s handle', async (t) => {

@@ -51,20 +51,6 @@ test('opens a WebSocket to the agent with the handle', async (t) => {
   await soon('the refusal', once(refused, 'error'));
 });
 
-test('aborts the request at the agent when its caller leaves, and counts it', async (t) => {
-  const gateway = await startInboundGateway(t, { agent: neverRespond });
-  const abort = new AbortController();
-  const headers = { authorization: `Bearer ${await gateway.mint()}` };
-  const calling = open(gateway.url, { headers, signal: abort.signal }).catch(() => 'left');
-  await eventually('the agent has the request', () => gateway.agent.requests.length === 1);
-  abort.abort();
-  assert.equal(await calling, 'left');
-  await soon('the agent sees it', gateway.agent.requests[0]?.gone ?? Promise.reject(new Error('no request')));
-  const cancelled = 'cambist_inbound_requests_total{method="GET",code="499",outcome="cancelled"} 1';
-  await eventually('the metric', async () => (await gateway.app.metrics()).includes(cancelled));
-  assert.equal(sumSamples(await gateway.app.metrics(), 'cambist_inbound_requests_in_flight'), 0);
-});
-
 test('lets the agent reach its backends while requests of its callers are drained', async (t) => {
   const { promise: finished, resolve: finish } = deferred<void>();
   const gateway = await startInboundGateway(t, {

@@ -35,17 +35,6 @@ test('creates a file without permissions for others', (t) => {
   assert.equal(statSync(path).mode & 0o027, 0);
 });
 
-test('continues in the new file after a rotation and a call to reopen', async (t) => {
-  const { path, sink } = startSink(t);
-  await sink.send(lines('one'));
-  renameSync(path, `${path}.1`);
-  await sink.send(lines('two'));
-  sink.reopen();
-  await sink.send(lines('three'));
-  assert.equal(readFileSync(`${path}.1`, 'utf8'), 'one\ntwo\n');
-  assert.equal(readFileSync(path, 'utf8'), 'three\n');
-});
-
 test('notices a rotated file without a signal', async (t) => {
   const { path, sink } = startSink(t);
   await sink.send(lines('one'));

@@ -122,18 +122,6 @@ function start(verifying?: Promise<void>) {
   return { clock, setup, verified, verify, token, headers: ['Authorization', `Bearer ${token}`] };
 }
 
-test('returns a token that is known at once, and any other after its check', async () => {
-  const known = start();
-  const subject = known.verify(known.headers);
-  assert.ok(!(subject instanceof Promise));
-  assert.equal(subject.token.reveal(), known.token);
-  const other = start(Promise.resolve());
-  const checking = other.verify(other.headers);
-  assert.ok(checking instanceof Promise);
-  assert.equal((await checking).token.reveal(), other.token);
-  assert.deepEqual(other.verified, [other.token]);
-});
-
 test('refuses a token at its exp, without leeway, also if it expired during the check', async () => {
   const { clock, verify, headers } = start();
   clock.advance(60_000);

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { connect as connectTls } from 'node:tls';
@@ -115,9 +116,8 @@ test('never throws, whatever the bytes are', async () => {
 async function accepted(t: TestContext): Promise<{ client: Socket; socket: Socket }> {
   const server = createServer({ allowHalfOpen: true });
   const { port } = await listen(server);
-  const opened = new Promise<Socket>((resolve) => server.once('connection', resolve));
   const client = connect({ port, host: '127.0.0.1', noDelay: true, allowHalfOpen: true });
-  const socket = await opened;
+  const [socket] = (await once(server, 'connection')) as [Socket];
   for (const each of [client, socket]) each.on('error', () => {});
   t.after(() => {
     server.close();

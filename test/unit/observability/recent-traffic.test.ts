@@ -8,11 +8,10 @@ import { isTracingOn, startTracing } from '../../../src/observability/start-trac
 import { configOf } from '../../harness/app.ts';
 import { loggerWithLines } from './log-lines.ts';
 
-const [github] = configOf({
+const config = configOf({
   routes: [{ name: 'github', match: { path: '/github' }, upstream: 'http://127.0.0.1:1', credential: 'none' }],
-}).routes;
-assert.ok(github);
-const route = github;
+});
+const route = config.routes[0] ?? assert.fail();
 
 const OK: StartedResponse = {
   method: 'POST',
@@ -117,21 +116,29 @@ test('forgets a route that the config no longer has, and its old traffic when it
   assert.equal(recent.of(['github']).responses['2xx'], 1);
 });
 
-test('adds up several routes', () => {
-  const { recent, counts, respond } = setUp();
-  recent.serve(['github', '_unmatched']);
-  respond(2);
-  counts.proxy.responseStarted(undefined, { ...OK, status: 403, outcome: 'refused', error: 'ERR_ROUTE_NOT_FOUND' });
-  const { responses } = recent.of(['github', '_unmatched']);
-  assert.deepEqual([responses['2xx'], responses.refused], [2, 1]);
-});
-
 test('estimates a quantile for each interval', () => {
   const { recent, respond, pass } = setUp();
   respond(10, { durationMs: 0.5 });
   pass(2);
   respond(10, { durationMs: 90_000 });
   assert.deepEqual(recent.quantiles(['github'], 0.5).slice(-4), [undefined, 0.0005, undefined, 60]);
+});
+
+test('forgets the oldest removed routes of teams, which may invent any number of names', () => {
+  const counts = createCounts(Date.now);
+  const ofTeam = (first: number) =>
+    Array.from({ length: 600 }, (_, n) => ({ ...route, name: `billing/r${first + n}`, team: 'billing' }));
+  counts.serve({ ...config, routes: [route, ...ofTeam(0)] });
+  counts.route('billing/r1').inFlight = 1;
+  counts.serve({ ...config, routes: [...ofTeam(600)] });
+  const names = () => counts.routes().flatMap((each) => (each.route.startsWith('_') ? [] : [each.route]));
+  assert.equal(names().length, 1 + 1200, 'a region that is closed for a while keeps its counts');
+  counts.serve({ ...config, routes: [] });
+  assert.equal(names().length, 1000 + 2);
+  assert.ok([route.name, 'billing/r1', 'billing/r1199'].every((name) => names().includes(name)));
+  assert.ok(!names().includes('billing/r0'));
+  counts.serve({ ...config, routes: [] });
+  assert.equal(names().length, 1000 + 2);
 });
 
 const endpoint = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:4318' };
