@@ -11,23 +11,15 @@ import { dispatcherOf, failsWith, serverOf } from './sample.ts';
 const ISSUER = 'https://idp.example.com';
 const TOKEN_ENDPOINT = 'https://idp.example.com/token';
 
-const places: [issuer: string, first: string, second: string][] = [
-  ['https://h', 'https://h/.well-known/oauth-authorization-server', 'https://h/.well-known/openid-configuration'],
-  ['https://h/', 'https://h/.well-known/oauth-authorization-server', 'https://h/.well-known/openid-configuration'],
-  [
-    'https://h:8443/realms/agents',
-    'https://h:8443/.well-known/oauth-authorization-server/realms/agents',
-    'https://h:8443/realms/agents/.well-known/openid-configuration',
-  ],
-  [
-    'https://h/tenant/v2.0/',
-    'https://h/.well-known/oauth-authorization-server/tenant/v2.0',
-    'https://h/tenant/v2.0/.well-known/openid-configuration',
-  ],
-];
-for (const [issuer, ...urls] of places) {
+for (const [issuer, origin, path] of [
+  ['https://h', 'https://h', ''],
+  ['https://h/', 'https://h', ''],
+  ['https://h:8443/realms/agents', 'https://h:8443', '/realms/agents'],
+  ['https://h/tenant/v2.0/', 'https://h', '/tenant/v2.0'],
+] as const) {
   test(`looks for the metadata of ${issuer} at the URLs of RFC 8414 and OpenID`, () => {
-    assert.deepEqual(metadataUrls(issuer), urls);
+    const oauth = `${origin}/.well-known/oauth-authorization-server${path}`;
+    assert.deepEqual(metadataUrls(issuer), [oauth, `${origin}${path}/.well-known/openid-configuration`]);
   });
 }
 

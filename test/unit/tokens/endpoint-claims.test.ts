@@ -65,13 +65,6 @@ for (const endpoint of spellings) {
   });
 }
 
-test('a refused claim takes nothing from the owner, also as the first of its server', () => {
-  const { claims, refuses } = setUp(red, blue);
-  claims.claim(blue, [SHARED]);
-  refuses(red, SHARED, /"red".*token endpoint of authorization server "blue"/);
-  assert.deepEqual([claims.holds(red), claims.holds(blue)], [false, true]);
-});
-
 test('leaves an endpoint to the first server that named it, until that server names another', () => {
   const { claims, refuses } = setUp(red, blue);
   claims.claim(red, [SHARED]);
@@ -122,8 +115,4 @@ test('forgets the endpoint of a server that a reload removes or gives another is
   assert.ok(claims.holds(red));
   claims.claim(movedBlue, ['https://new.example.com/token']);
   assert.ok(claims.holds(red) && claims.holds(movedBlue));
-});
-
-test('does not hold an endpoint that was never claimed', () => {
-  assert.equal(setUp().claims.holds(red), false);
 });

@@ -23,7 +23,7 @@ test('accepts https URLs of listed hosts', () => {
   assert.deepEqual(read('HTTPS://EXAMPLE.okta.com:443/a'), { url: 'https://example.okta.com/a' });
 });
 
-test('refuses every other URL', () => {
+test('refuses every other URL, and each with a credential', () => {
   for (const url of [
     'http://example.okta.com/',
     'javascript:alert(1)//example.okta.com',
@@ -44,13 +44,7 @@ test('refuses every other URL', () => {
     `https://example.okta.com/${'x'.repeat(2048)}`,
     `https://example.okta.com/?${'a=1&'.repeat(33)}`,
     '',
-  ]) {
-    assert.ok('problem' in read(url), url);
-  }
-});
-
-test('refuses URLs with a credential', () => {
-  for (const url of [
+    // With a credential.
     `https://example.okta.com/?hint=${TOKEN}`,
     `https://example.okta.com/${TOKEN}`,
     `https://example.okta.com/#${TOKEN}`,

@@ -8,11 +8,11 @@ import { CambistError } from '../../../src/errors.ts';
 import { Secret } from '../../../src/secrets/secret.ts';
 import { createIntrospector, processIntrospection } from '../../../src/tokens/introspection.ts';
 import { digestsOf } from '../../../src/tokens/sent-values.ts';
+import { toSubject } from '../../../src/tokens/subject.ts';
 import { createSubjectVerifier } from '../../../src/tokens/subject-verifier.ts';
 import { sendResponse } from '../../harness/fake-authorization-server.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
-import { subjectFrom } from './issuer.ts';
 import { dispatcherOf, failsWith, serverOf, verificationOf } from './sample.ts';
 
 const OWN_SECRET = {
@@ -100,13 +100,13 @@ async function start(t: TestContext, { endpoint = true, asserted = false } = {})
     clock,
     async () => introspector,
   );
-  const verify = async (token: string, wanted = rules) => verifier.verify(subjectFrom(token), wanted);
+  const verify = async (token: string, wanted = rules) => verifier.verify(toSubject(token), wanted);
   return { clock, asked, paths, results, assertions, state, rules, verifier, verify, server, now };
 }
 
 test('asks as its client about an opaque token, and learns who the caller is', async (t) => {
   const { asked, rules, verifier, server, clock, results } = await start(t);
-  const subject = subjectFrom('opaque-token');
+  const subject = toSubject('opaque-token');
   await verifier.verify(subject, rules);
   assert.deepEqual(Object.fromEntries(asked[0]?.form ?? []), {
     token: 'opaque-token',
@@ -145,7 +145,7 @@ test('asks with an assertion of another server, and replaces a cached one that i
 test('shares one question among concurrent callers, and reuses the result for ten seconds', async (t) => {
   const { asked, rules, verifier, verify, clock } = await start(t);
   await Promise.all(Array.from({ length: 8 }, () => verify('opaque-token')));
-  const later = subjectFrom('opaque-token');
+  const later = toSubject('opaque-token');
   assert.equal(verifier.verify(later, rules), undefined);
   assert.equal(later.introspected?.sub, 'alice');
   assert.equal(asked.length, 1);
@@ -165,7 +165,7 @@ test('uses no result beyond the expiry of the token', async (t) => {
 
 test('keeps an earlier expiry that the token itself states', async (t) => {
   const { rules, verifier, clock } = await start(t);
-  const subject = subjectFrom('opaque-token');
+  const subject = toSubject('opaque-token');
   subject.expiresAtMs = clock.wallMs() + 5000;
   await verifier.verify(subject, rules);
   assert.equal(subject.expiresAtMs, clock.wallMs() + 5000);
@@ -176,7 +176,7 @@ test('refuses a revoked token, and does not ask again for ten seconds', async (t
   state.respond = () => ({ active: false });
   const refused = failsWith('ERR_SUBJECT_TOKEN_INVALID', /not active/);
   await assert.rejects(verify('revoked'), refused);
-  assert.throws(() => verifier.verify(subjectFrom('revoked'), rules), refused);
+  assert.throws(() => verifier.verify(toSubject('revoked'), rules), refused);
   assert.equal(asked.length, 1);
   clock.advance(10_001);
   await assert.rejects(verify('revoked'), refused);

@@ -77,14 +77,6 @@ test('does not call a token invalid while its key cannot be looked up', async (t
   await sendUnknownKey(issuer);
 });
 
-test('finds the matching key among keys without an id', async (t) => {
-  const keys = [issuerKey(undefined), issuerKey(undefined), issuerKey(undefined)] as const;
-  const issuer = await startIssuer(t, ...keys);
-  await issuer.verify(issuer.sign(keys[2]));
-  await issuer.refuses(issuer.sign(keys[1], { aud: 'other' }), /"aud" does not match/);
-  await issuer.refuses(issuer.sign(issuerKey(undefined)), /signature is wrong/);
-});
-
 for (const status of [301, 302, 307, 308]) {
   test(`does not follow a redirect ${status} of the keys or of the metadata`, async (t) => {
     const key = issuerKey('one');

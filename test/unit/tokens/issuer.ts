@@ -4,7 +4,7 @@ import type { TestContext } from 'node:test';
 import { SignJWT } from 'jose';
 import type { SubjectVerification } from '../../../src/config/verification.ts';
 import type { ErrorCode } from '../../../src/error-catalogue.ts';
-import { readSubject, type Subject } from '../../../src/tokens/subject.ts';
+import { toSubject } from '../../../src/tokens/subject.ts';
 import { createSubjectVerifier } from '../../../src/tokens/subject-verifier.ts';
 import { type Fault, respondWithFault, sendResponse } from '../../harness/fake-authorization-server.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
@@ -65,7 +65,7 @@ export async function startIssuer(t: TestContext, first = issuerKey('one'), ...o
   /** Signs such a token by the first key. */
   const token = (claims?: Claims, header?: Claims) => sign(first, claims, header);
   const verify = async (given: string | Promise<string> = token(), wanted = usual): Promise<void> =>
-    verifier.verify(subjectFrom(await given), wanted);
+    verifier.verify(toSubject(await given), wanted);
   const issuer = {
     url: server.url,
     clock,
@@ -87,10 +87,4 @@ export async function startIssuer(t: TestContext, first = issuerKey('one'), ...o
     pool,
   };
   return issuer;
-}
-
-export function subjectFrom(token: string): Subject {
-  const subject = readSubject('authorization', [`Bearer ${token}`]);
-  if (subject === undefined) throw new Error('no subject');
-  return subject;
 }

@@ -10,7 +10,7 @@ import type { TokenObserver } from '../../../src/observability/token-observer.ts
 import { createEndpointClaims } from '../../../src/tokens/endpoint-claims.ts';
 import { createDpopProver } from '../../../src/tokens/issued-token.ts';
 import type { ClientAssertions } from '../../../src/tokens/server-client.ts';
-import { readSubject, type Subject } from '../../../src/tokens/subject.ts';
+import { type Subject, toSubject } from '../../../src/tokens/subject.ts';
 import type { TokenEndpointContext } from '../../../src/tokens/token-endpoint.ts';
 import type { Grant, TokenRequest } from '../../../src/tokens/token-request.ts';
 import type { ExpectedResponse } from '../../../src/tokens/token-response.ts';
@@ -183,10 +183,7 @@ export function jwtOf(claims: Record<string, unknown>, header: Record<string, un
 
 /** A subject with a JWT. */
 export function subjectOf(name: string, expiresAtMs?: number): Subject {
-  const exp = expiresAtMs === undefined ? {} : { exp: expiresAtMs / 1000 };
-  const subject = readSubject('authorization', [`Bearer ${jwtOf({ sub: name, ...exp })}`]);
-  if (subject === undefined) throw new Error('no subject');
-  return subject;
+  return toSubject(jwtOf({ sub: name, ...(expiresAtMs !== undefined && { exp: expiresAtMs / 1000 }) }));
 }
 
 /** Makes the check for `assert.throws` and `assert.rejects`. */

@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import { type TestContext, test } from 'node:test';
 import { createRevocations } from '../../../src/tokens/revocations.ts';
-import { createSubjectReader, type Subject } from '../../../src/tokens/subject.ts';
+import { createSubjectReader, type Subject, toSubject } from '../../../src/tokens/subject.ts';
 import { createSubjectSource } from '../../../src/tokens/subject-source.ts';
 import { createSubjectVerifier } from '../../../src/tokens/subject-verifier.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
-import { issuerKey, noIntrospection, startIssuer, subjectFrom } from './issuer.ts';
+import { issuerKey, noIntrospection, startIssuer } from './issuer.ts';
 import { failsWith, folderOf, jwtOf, routeOf, subjectTokenOf, verificationOf } from './sample.ts';
 
 for (const alg of ['ES256', 'RS256', 'EdDSA'] as const) {
@@ -20,7 +20,7 @@ for (const alg of ['ES256', 'RS256', 'EdDSA'] as const) {
 
 test('verifies a token once, and then returns synchronously, unless the rules of another route apply', async (t) => {
   const issuer = await startIssuer(t);
-  const subject = subjectFrom(await issuer.token());
+  const subject = toSubject(await issuer.token());
   const verify = (fields = {}) => issuer.verifier.verify(subject, issuer.rules(fields));
   assert.ok(verify() instanceof Promise);
   await verify();
@@ -123,6 +123,7 @@ test('tries at most sixteen keys for a token without a key id', async (t) => {
   const issuer = await startIssuer(t, ...keys);
   const signedBy = (index: number) => issuer.sign(keys[index] as (typeof keys)[number], {}, { kid: undefined });
   await issuer.verify(await signedBy(15));
+  await issuer.refuses(issuer.token({ aud: 'other' }, { kid: undefined }), /"aud" does not match/);
   await issuer.refuses(await signedBy(16), /signature is wrong/);
 });
 
@@ -157,8 +158,8 @@ test('tries again after the verifier failed to load, and fetches the keys once',
   await assert.rejects(verifier.prepare(rules), /too many open files/);
   await Promise.all([
     verifier.prepare(rules),
-    verifier.verify(subjectFrom(await issuer.token()), rules),
-    verifier.verify(subjectFrom(await issuer.token({ jti: 'another' })), rules),
+    verifier.verify(toSubject(await issuer.token()), rules),
+    verifier.verify(toSubject(await issuer.token({ jti: 'another' })), rules),
   ]);
   assert.deepEqual(issuer.paths, ['/jwks']);
 });

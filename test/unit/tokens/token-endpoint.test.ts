@@ -62,13 +62,6 @@ test('refuses a response that is too large', async (t) => {
   await assert.rejects(exchange(), failsWith('ERR_STS_RESPONSE_INVALID', /"main".*larger than/));
 });
 
-test('concurrent exchanges share one discovery', async (t) => {
-  const { fake, exchange } = await setUp(t);
-  await Promise.all([exchange(), exchange(), exchange()]);
-  await exchange();
-  assert.equal(fake.metadataRequests.length, 1);
-});
-
 test('repeats a failed discovery', async (t) => {
   const { fake, exchange } = await setUp(t);
   fake.metadataBehaviour = { kind: 'response', status: 500 };
@@ -136,12 +129,11 @@ test('throws the error of a connection pool that cannot be created', async () =>
   await assert.rejects(direct.exchange(tokenRequestOf()), (caught) => caught === error);
 });
 
-test('prepares discovery before the first exchange', async (t) => {
+test('prepares discovery before the first exchange, once for all', async (t) => {
   const { fake, exchange, endpoint } = await setUp(t);
-  await endpoint.prepare();
-  assert.equal(fake.metadataRequests.length, 1);
-  assert.equal(fake.requests.length, 0);
-  await exchange();
+  await Promise.all([endpoint.prepare(), endpoint.prepare()]);
+  assert.deepEqual([fake.metadataRequests.length, fake.requests.length], [1, 0]);
+  await Promise.all([exchange(), exchange()]);
   assert.equal(fake.metadataRequests.length, 1);
 });
 
@@ -184,30 +176,18 @@ const proofOf = (request: TokenRequest | undefined): string => String(request?.h
 const wantsNonce = (nonce: string) =>
   ({ kind: 'response', status: 400, body: { error: 'use_dpop_nonce' }, headers: { 'dpop-nonce': nonce } }) as const;
 
-test('retries with the nonce that the server requires, and keeps it', async (t) => {
+test('retries with the nonce that the server requires, and keeps it until any response has a new one', async (t) => {
   const { fake, exchange } = await setUpDpop(t);
-  fake.queue.push(wantsNonce('one'));
-  await exchange();
-  await exchange();
+  const body = { access_token: 'x', token_type: 'DPoP' };
+  const withNonce = { kind: 'response', status: 200, body, headers: { 'dpop-nonce': 'two' } } as const;
+  fake.queue.push(wantsNonce('one'), { kind: 'issue' }, withNonce);
+  for (let i = 0; i < 3; i += 1) await exchange();
   const proofs = fake.requests.map((request) => decodeJwt(proofOf(request)));
   assert.deepEqual(
     proofs.map(({ nonce }) => nonce),
-    [undefined, 'one', 'one'],
+    [undefined, 'one', 'one', 'two'],
   );
-  assert.equal(new Set(proofs.map(({ jti }) => jti)).size, 3);
-});
-
-test('keeps a new nonce of any response', async (t) => {
-  const { fake, exchange } = await setUpDpop(t);
-  fake.queue.push(wantsNonce('one'), {
-    kind: 'response',
-    status: 200,
-    body: { access_token: 'x', token_type: 'DPoP' },
-    headers: { 'dpop-nonce': 'two' },
-  });
-  await exchange();
-  await exchange();
-  assert.equal(decodeJwt(proofOf(fake.requests[2])).nonce, 'two');
+  assert.equal(new Set(proofs.map(({ jti }) => jti)).size, 4);
 });
 
 test('retries once when the server asks for a nonce again and again', async (t) => {
