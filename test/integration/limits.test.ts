@@ -117,24 +117,6 @@ test('drops connections beyond limits.max_connections while all are busy, and ac
   assert.equal((await call(`${app.url}/healthy`)).status, 200);
 });
 
-test('serves a new client while another holds all connections without using them', async (t) => {
-  const { app } = await startBackends(t, { max_connections: 4 });
-  const held = await Promise.all(Array.from({ length: 4 }, () => connectRaw(app.url)));
-  for (const connection of held.slice(2)) {
-    connection.send(get('/healthy'));
-    await soon('the response', connection.until(/ok$/));
-  }
-  // Each leaves its connection open for the next request.
-  for (let i = 0; i < 6; i += 1) {
-    const connection = await connectRaw(app.url);
-    connection.send(get('/healthy'));
-    await soon('the response', connection.until(/ok$/));
-  }
-  await assertDropped(app, 6);
-  await eventually('those that were held are closed', () => held.every(({ socket }) => socket.closed));
-  assert.equal(sumSamples(await app.metrics(), 'cambist_connections', { listener: 'listen' }), 4);
-});
-
 test('responds to health checks while silent connections use up the limit of the admin listener', async (t) => {
   const { app } = await startBackends(t, {});
   const silent = await Promise.all(Array.from({ length: 300 }, () => connectRaw(app.admin)));
@@ -247,12 +229,7 @@ const SLOWER = 20;
 
 /** Responses of an authorization server to a made-up token. */
 const RESPONSES: Record<string, Behaviour> = {
-  'is slow to refuse made-up tokens': {
-    kind: 'response',
-    status: 400,
-    body: { error: 'invalid_grant' },
-    delayMs: 200,
-  },
+  'is slow to refuse made-up tokens': { kind: 'response', status: 400, body: { error: 'invalid_grant' }, delayMs: 200 },
   'responds to made-up tokens with 500': { kind: 'response', status: 500, delayMs: 200 },
   'responds to made-up tokens with 429': { kind: 'response', status: 429, headers: { 'retry-after': '30' } },
   'closes the connections of made-up tokens': { kind: 'reset' },

@@ -36,16 +36,10 @@ const own = createCertificateAuthority('SPIFFE');
 const partner = createCertificateAuthority('SPIFFE');
 const stranger = createCertificateAuthority('SPIFFE');
 
-interface Bundles {
-  readonly own?: readonly string[];
-  readonly partner?: readonly string[];
-}
-
 /** An update of the agent with this certificate of cambist. */
-function update(certificate: Certificate, bundles: Bundles = {}): Buffer {
-  const { own: ours = [own.cert], partner: theirs = [partner.cert] } = bundles;
+function update(certificate: Certificate, { ours = [own.cert], theirs = [partner.cert] } = {}): Buffer {
   const parts = { ...svidParts(ID, certificate, own.cert), bundle: der(...ours) };
-  return x509SvidResponse([parts], theirs.length === 0 ? [] : [[PARTNER, der(...theirs)]]);
+  return x509SvidResponse([parts], [[PARTNER, der(...theirs)]]);
 }
 
 const server = () => own.issueServer({ hosts: [ID, '127.0.0.1'] });
@@ -117,14 +111,14 @@ test('connections stay when the SVID and bundles change, and each request is ver
   assert.equal(await result(client), 200);
 
   const next = createCertificateAuthority('SPIFFE');
-  const both = { own: [own.cert, next.cert] };
+  const both = { ours: [own.cert, next.cert] };
   const certificate = next.issueServer({ hosts: [ID, '127.0.0.1'] });
   const fresh = { ...workload(BILLING, next), ca: next.cert };
   await deliver(update(certificate, both), async () => (await result(fresh)) === 200);
   assert.deepEqual(await get(billing), before);
   assert.equal(await result(client), 200);
 
-  const revoked = { own: [next.cert], partner: [own.cert] };
+  const revoked = { ours: [next.cert], theirs: [own.cert] };
   await deliver(update(certificate, revoked), async () => (await result(client)) === 'ERR_AGENT_UNKNOWN');
   // Its issuer is now that of the federated trust domain, which vouches for no ID of example.org.
   assert.equal(await result(billing), 'ERR_AGENT_UNKNOWN');

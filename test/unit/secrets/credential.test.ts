@@ -12,7 +12,6 @@ import { isLikeToken } from '../../../src/secrets/like-a-token.ts';
 import { oncePerSecret, Secret } from '../../../src/secrets/secret.ts';
 import { soon } from '../../harness/eventually.ts';
 import { temporaryFolder } from '../../harness/lifetime.ts';
-import { words } from '../../harness/words.ts';
 
 async function makeFile(t: TestContext, content: string | Uint8Array): Promise<string> {
   const folder = temporaryFolder(t);
@@ -109,16 +108,7 @@ test('derives a value once for each secret, and again after an error', () => {
   assert.equal(made, 4);
 });
 
-test('recognizes tokens and handles within a text', () => {
-  for (const text of words('eyJhbGciOiJ xeyJhbGciOiJ. cbh_ ewogImFsZyI6IkhT.eyB0eXAi a.ey0123456789.01234567')) {
-    assert.ok(isLikeToken(text), text);
-  }
-  for (const text of ['', 'keyword', 'eyJshort', 'ey0123456789', 'ey0123456789.short', 'ey012345678.01234567']) {
-    assert.ok(!isLikeToken(text), text);
-  }
-});
-
-test('agrees with one regular expression, whose time grows with the square of the length', () => {
+test('recognizes tokens and handles within a text as one regular expression does, whose time grows with the square of the length', () => {
   const simple = /eyJ[\w-]{8}|e[wy][\w-]{10,}\.[\w-]{8}|cbh_/;
   const piece = fc.constantFrom('e', 'y', 'w', 'J', '.', ' ', 'a', '0123456789', 'ey', 'eyJ', '-', 'cbh', '_');
   fc.assert(

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import type { LookupAddress, LookupOptions } from 'node:dns';
-import { type AddressInfo, createServer, type LookupFunction } from 'node:net';
+import { createServer, type LookupFunction } from 'node:net';
 import { test } from 'node:test';
 import { createConnector } from '../../../src/transport/connector.ts';
 import { createDnsLookup, parseResolverConfig, searchedNames } from '../../../src/transport/dns-lookup.ts';
 import { createSystemLookup } from '../../../src/transport/system-lookup.ts';
 import { soon } from '../../harness/eventually.ts';
-import { closeServer } from '../../harness/http-server.ts';
+import { closeServer, listen } from '../../harness/http-server.ts';
 
 const failure = (code: string): Error => Object.assign(new Error(code), { code });
 
@@ -125,9 +125,8 @@ test('reports a name that DNS did not resolve in time', async () => {
 test('reports a peer that was found and did not respond in time', async (t) => {
   // It accepts the connection, and never responds to the TLS handshake.
   const server = createServer((socket) => void socket.on('error', () => {}).resume());
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   t.after(() => closeServer(server));
-  const { port } = server.address() as AddressInfo;
+  const { port } = await listen(server);
   const found: LookupFunction = (_name, _options, callback) =>
     setImmediate(() => callback(null, [{ address: '127.0.0.1', family: 4 }]));
   const error = await failureWith(found, `https://a.example.com:${port}`);
@@ -175,7 +174,7 @@ test('does not share the result of another question about the same name', () => 
   assert.equal(questions.length, 3);
 });
 
-test('can ask again after a question that could not be asked', () => {
+test('can ask again after a question that could not be asked', async () => {
   let isBroken = true;
   const lookup = createSystemLookup((_hostname, _options, respond) => {
     if (isBroken) throw new TypeError('invalid options');
@@ -183,10 +182,6 @@ test('can ask again after a question that could not be asked', () => {
   });
   assert.throws(() => lookup('a.example.com', {}, () => {}), TypeError);
   isBroken = false;
-  return new Promise<void>((resolve) => {
-    lookup('a.example.com', {}, (error, address) => {
-      assert.deepEqual([error, address], [null, '192.0.2.1']);
-      resolve();
-    });
-  });
+  const found = await new Promise((resolve) => lookup('a.example.com', {}, (...result) => resolve(result)));
+  assert.deepEqual(found, [null, '192.0.2.1', 4]);
 });

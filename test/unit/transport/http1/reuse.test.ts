@@ -81,7 +81,6 @@ for (const [what, response] of [
   ['is of HTTP/1.0', responseOf('hello', 'HTTP/1.0 200 OK\r\n')],
   ['is of HTTP/1.0 and has a transfer coding', `${CODED_AS_1_0}5\r\nhello\r\n0\r\n\r\n`],
   ['allows one second of idle time', responseOf('hello', `${OK}Keep-Alive: timeout=1\r\n`)],
-  ['allows no more idle time than the margin', responseOf('hello', `${OK}Keep-Alive: timeout=2\r\n`)],
   [
     'says Connection: close in its trailers',
     `${OK}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nConnection: close\r\n\r\n`,
@@ -135,7 +134,7 @@ for (const [headers, ms, status = 200] of [
   [['keep-alive', 'timeout=5, max=100'], 3_000],
   [['KEEP-ALIVE', 'max=100, Timeout=65'], 63_000],
   [['X-A', 'timeout=9', 'Keep-Alive', 'timeout=5'], 3_000],
-  [['Keep-Alive', 'timeout=1'], 0],
+  [['Keep-Alive', 'timeout=2'], 0],
   [['Keep-Alive', 'timeout=0'], 0],
   [['Keep-Alive', 'timeout=99999999999999999999'], 598_000],
   [['Keep-Alive', 'max=100'], 4_000],

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import { Agent, type Dispatcher } from 'undici';
@@ -81,18 +81,6 @@ const changed = fc.record({ text: response, changes: fc.array(change, { maxLengt
   }, text),
 );
 
-/** Sends the response with the number in the request's path, in two parts, and then closes. */
-function respondingServer(t: TestContext, responses: string[], splits: number[]) {
-  return startBareUpstream(t, async ({ socket }, headers) => {
-    const id = Number(/^[A-Z]+ \/(\d+)/.exec(headers)?.[1]);
-    const bytes = Buffer.from(responses[id] as string, 'latin1');
-    const at = (splits[id] as number) % (bytes.length + 1);
-    socket.write(bytes.subarray(0, at));
-    await new Promise((resolve) => setImmediate(resolve));
-    socket.end(bytes.subarray(at));
-  });
-}
-
 /** A 204 or 304 with a length is complete for cambist, as RFC 9110 section 8.6 allows, and aborted for undici. */
 function isBodiless(ours: Outcome, theirs: Outcome): boolean {
   const asTheirs = { ...ours, end: 'aborted' };
@@ -111,7 +99,15 @@ const method = fc.constantFrom('GET', 'GET', 'GET', 'HEAD', 'POST');
 test('ends each request as undici does, except for responses without a body', async (t) => {
   const responses: string[] = [];
   const splits: number[] = [];
-  const { origin } = await respondingServer(t, responses, splits);
+  // Sends the response with the number in the request's path, in two parts, and then closes.
+  const { origin } = await startBareUpstream(t, async ({ socket }, headers) => {
+    const id = Number(/^[A-Z]+ \/(\d+)/.exec(headers)?.[1]);
+    const bytes = Buffer.from(responses[id] as string, 'latin1');
+    const at = (splits[id] as number) % (bytes.length + 1);
+    socket.write(bytes.subarray(0, at));
+    await new Promise((resolve) => setImmediate(resolve));
+    socket.end(bytes.subarray(at));
+  });
   const ours = http1Dispatcher(t);
   const theirs = new Agent();
   t.after(() => theirs.destroy());
