@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { readConfigText } from '../config/load.ts';
+import { readConfigText } from '../documents/config-text.ts';
 import { getIn, type Json, textOf } from '../kubernetes/json.ts';
 import { changeFiles, joinStreams, type ManifestChange, ManifestError } from '../kubernetes/manifest-stream.ts';
 import { closingAdvice } from '../kubernetes/network-policy.ts';

@@ -1,7 +1,8 @@
 import { parseArgs } from 'node:util';
 import { type Config, jsonSchema } from '../config/config.ts';
-import { checkConfig, type LoadedConfig, readConfigText } from '../config/load.ts';
+import { checkConfig, type LoadedConfig } from '../config/load.ts';
 import { byPosition, type Problem } from '../documents/config-node.ts';
+import { readConfigText } from '../documents/config-text.ts';
 import { readDocument } from '../documents/document.ts';
 import { getIn, type Json } from '../kubernetes/json.ts';
 import { readStream } from '../kubernetes/manifest-stream.ts';

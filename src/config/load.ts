@@ -1,10 +1,8 @@
-import { createReadStream } from 'node:fs';
-import { stat } from 'node:fs/promises';
 import { type ConfigNode, createProblemList, type Locate, type Problem } from '../documents/config-node.ts';
+import { readConfigText } from '../documents/config-text.ts';
 import { readDocument } from '../documents/document.ts';
 import { warnOfPlaceholders } from '../documents/placeholders.ts';
 import { checkShape, type FileShape } from '../documents/shape.ts';
-import { errorCode } from '../errors.ts';
 import { type Config, type ConfigFile, configSchema } from './config.ts';
 import { resolveConfig } from './resolve.ts';
 import { createSources, type UsedSources } from './sources.ts';
@@ -14,9 +12,6 @@ export interface LoadedConfig {
   /** All problems, in the order of the file. */
   readonly problems: Problem[];
 }
-
-/** A ConfigMap is at most 1 MiB. A thousand routes take a third of that. */
-const MAX_FILE_BYTES = 4 * 1024 * 1024;
 
 /** Reports problems of a valid config in the place where it is to run. */
 type Check = (config: Config, root: ConfigNode, used: UsedSources) => void;
@@ -42,8 +37,7 @@ export interface LoadOptions {
 
 /** Reads a config file. Warns about secret, key and certificate files in it that do not exist. */
 export async function loadConfig(file: string, options: LoadOptions = {}): Promise<LoadedConfig> {
-  const read =
-    options.isReload === true && (await isUnreloadable(file)) ? { problem: PIPE } : await readConfigText(file);
+  const read = await readConfigText(file, options.isReload);
   if ('problem' in read) {
     const problem = { severity: 'error', file, line: 0, column: 0, path: '', message: read.problem } as const;
     return { config: undefined, problems: [problem] };
@@ -87,46 +81,4 @@ function finish({ config, list }: ReturnType<typeof parse>): LoadedConfig {
   const problems = list.sorted();
   const isValid = problems.every(({ severity }) => severity !== 'error');
   return { config: isValid ? config : undefined, problems };
-}
-
-export async function readConfigText(file: string): Promise<{ text: string } | { problem: string }> {
-  const chunks: Buffer[] = [];
-  try {
-    // A stream, because `--config /dev/stdin` has no size.
-    for await (const chunk of createReadStream(file, { end: MAX_FILE_BYTES })) chunks.push(Buffer.from(chunk));
-  } catch (error) {
-    return { problem: whyUnreadable(error) };
-  }
-  const bytes = Buffer.concat(chunks);
-  if (bytes.length > MAX_FILE_BYTES) return { problem: 'larger than 4 MiB: check that this is the right file' };
-  try {
-    return { text: new TextDecoder('utf-8', { fatal: true }).decode(bytes) };
-  } catch {
-    return { problem: 'not UTF-8: save the file as UTF-8, or check that it is the right file' };
-  }
-}
-
-const PIPE = 'neither a file nor a link to one, so it cannot be reloaded: put a file in its place, or restart';
-
-/** False also for a missing file, which reading it reports. */
-function isUnreloadable(file: string): Promise<boolean> {
-  return stat(file).then(
-    (stats) => !stats.isFile() && !stats.isDirectory(),
-    () => false,
-  );
-}
-
-const NO_SUCH_FILE =
-  'no such file: name the config file with --config or CAMBIST_CONFIG, or write one with "cambist init"';
-
-const WHY_UNREADABLE: Readonly<Record<string, string>> = {
-  ENOENT: NO_SUCH_FILE,
-  ENOTDIR: NO_SUCH_FILE,
-  EISDIR: 'this is a folder: name the config file in it',
-  EACCES: 'permission denied: let this user read the file',
-};
-
-function whyUnreadable(error: unknown): string {
-  const code = errorCode(error) ?? 'unknown error';
-  return WHY_UNREADABLE[code] ?? `cannot be read (${code}): check the path`;
 }
