@@ -137,10 +137,9 @@ test('shows the route, why it matched, the cache result, and audience and scope 
   const { last, missed, decisions } = await decisionsOf(app.admin);
   assert.deepEqual([last, missed, decisions.length], [2, 0, 2]);
   const [miss, hit] = decisions;
-  assert.ok(miss !== undefined && hit !== undefined);
-  assert.deepEqual([miss.cache, hit.cache], ['miss', 'hit']);
-  assert.ok(typeof miss.exchange_ms === 'number' && hit.exchange_ms === undefined);
-  const { number, route, matched, status, outcome, requested, granted } = hit;
+  assert.deepEqual([miss?.cache, hit?.cache], ['miss', 'hit']);
+  assert.deepEqual([typeof miss?.exchange_ms, hit?.exchange_ms], ['number', undefined]);
+  const { number, route, matched, status, outcome, requested, granted } = hit ?? {};
   assert.deepEqual([number, route, status, outcome], [2, 'github', 200, 'forwarded']);
   assert.equal(matched, 'any host, path /github, method POST');
   assert.deepEqual(requested, { audience: ['github'], scope: 'read write' });

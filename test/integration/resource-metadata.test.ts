@@ -83,15 +83,11 @@ test('returns 403 without a metadata document, and sends nothing upstream', asyn
   const { headers } = await call(`${bare.app.url}/github`);
   assert.equal(headers['www-authenticate'], 'Bearer realm="cambist"');
   const { app, upstream } = await startWithIssuer(t);
-  for (const [path, method] of [
-    [`${WELL_KNOWN}/other`, 'GET'],
-    [WELL_KNOWN, 'GET'],
-    [`${WELL_KNOWN}x/github`, 'GET'],
-    [`${WELL_KNOWN}/github`, 'POST'],
-    [`${WELL_KNOWN}/x/../github`, 'GET'],
-  ] as const) {
-    assertProblem(await call(app.url, { path, method }), 'ERR_ROUTE_NOT_FOUND');
+  for (const path of [`${WELL_KNOWN}/other`, WELL_KNOWN, `${WELL_KNOWN}x/github`, `${WELL_KNOWN}/x/../github`]) {
+    assertProblem(await call(app.url, { path }), 'ERR_ROUTE_NOT_FOUND');
   }
+  const posted = await call(app.url, { path: `${WELL_KNOWN}/github`, method: 'POST' });
+  assertProblem(posted, 'ERR_ROUTE_NOT_FOUND');
   assert.equal(upstream.requests.length, 0);
 });
 
