@@ -12,9 +12,9 @@ import { startWebSocketServer } from '../harness/web-socket-server.ts';
 
 const LONG_BYTES = 16 * 1024 * 1024;
 
-async function startWebSockets(t: TestContext, keys: Record<string, unknown> = {}, top: Record<string, unknown> = {}) {
+async function startWebSockets(t: TestContext, top: Record<string, unknown> = {}) {
   const backend = await startWebSocketServer(t);
-  const gateway = await startGateway(t, { route: { upstream: `${backend.url}/ws`, ...keys }, top });
+  const gateway = await startGateway(t, { route: { upstream: `${backend.url}/ws` }, top });
   const { app, authorization } = gateway;
   const connect = (headers: Record<string, string> = { authorization }, protocols: string[] = []) => {
     const socket = new WebSocket(`${app.url.replace('http', 'ws')}/github/x?y`, { headers, protocols });
@@ -163,7 +163,7 @@ test('closes either side when the other side closes', async (t) => {
 });
 
 test('keeps an open WebSocket during shutdown, and closes it when the grace elapses', async (t) => {
-  const { connect, app } = await startWebSockets(t, {}, { limits: { shutdown_grace: '3s' } });
+  const { connect, app } = await startWebSockets(t, { limits: { shutdown_grace: '3s' } });
   const socket = connect();
   await opened(socket);
   const stopped = app.stop();

@@ -245,9 +245,9 @@ test('recognizes an MCP POST by its headers or its route', () => {
 });
 
 test('keeps status and headers, and puts the problem into data', () => {
-  const error = new CambistError('ERR_SUBJECT_TOKEN_MISSING', 'x');
-  const problem = errorResponse(error, 'r-1', { resourceMetadata: 'http://a/b' });
-  const { status, headers, body } = errorResponse(error, 'r-1', { resourceMetadata: 'http://a/b' }, { id: 7 });
+  const of = [new CambistError('ERR_SUBJECT_TOKEN_MISSING', 'x'), 'r-1', { resourceMetadata: 'http://a/b' }] as const;
+  const problem = errorResponse(...of);
+  const { status, headers, body } = errorResponse(...of, { id: 7 });
   assert.equal(status, 401);
   assert.deepEqual(headers, { ...problem.headers, 'content-type': 'application/json' });
   const data = JSON.parse(problem.body);
@@ -290,10 +290,7 @@ test('reads a limited number of bodies for their id at the same time', async () 
   assert.deepEqual(await idForError(unrouted, oneMore, undefined), { id: null });
   assert.equal(oneMore.listenerCount('data'), 0);
   for (const [id, request] of waiting.entries()) request.end(JSON.stringify({ id, method: 'tools/list' }));
-  assert.deepEqual(
-    await Promise.all(ids),
-    waiting.map((_, id) => ({ id })),
-  );
+  for (const [id, read] of ids.entries()) assert.deepEqual(await read, { id });
   const later = idForError(unrouted, oneMore, undefined);
   oneMore.end('{"id":7,"method":"ping"}');
   assert.deepEqual(await later, { id: 7 });

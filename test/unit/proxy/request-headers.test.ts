@@ -36,8 +36,7 @@ test('loses hop-by-hop headers in any letter case on the way upstream', () => {
 });
 
 test('finds all values of a header in any letter case, and none of a longer name', () => {
-  const raw = ['Host', 'a', 'hosts', 'b', 'HOST', 'c', 'x-host', 'd'];
-  assert.deepEqual(headerValues(raw, 'host'), ['a', 'c']);
+  assert.deepEqual(headerValues(['Host', 'a', 'hosts', 'b', 'HOST', 'c', 'x-host', 'd'], 'host'), ['a', 'c']);
   assert.deepEqual(headerValues([], 'host'), []);
 });
 
@@ -92,9 +91,9 @@ test('lets the token header of a passthrough route pass on that route, but no ot
   const own = { credential: 'passthrough', header: 'x-own-token', path: '/own' };
   const { onRoute } = withheldWith({ host_header: 'x-kagent-host' }, { path: '/x' }, own);
   const [withheld] = onRoute.values();
-  for (const name of ['authorization', 'dpop', 'x-own-token'])
-    assert.ok(withheld?.has(withDashes(name)) === false, name);
-  for (const name of ['x-user-token', 'x_user_token', 'x-kagent-host', ...OVERRIDES]) {
+  for (const name of words('authorization dpop x-own-token'))
+    assert.equal(withheld?.has(withDashes(name)), false, name);
+  for (const name of [...words('x-user-token x_user_token x-kagent-host'), ...OVERRIDES]) {
     assert.ok(withheld?.has(withDashes(name)), name);
   }
 });
