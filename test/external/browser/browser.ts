@@ -7,7 +7,6 @@ import { chromium } from 'playwright-core';
 export interface PageOptions {
   readonly colorScheme?: 'light' | 'dark';
   readonly width?: number;
-  readonly script?: boolean;
   /** Trusts every certificate. */
   readonly trustAll?: boolean;
 }
@@ -30,13 +29,12 @@ const HEIGHT = 900;
 
 /** Opens a URL in a new browser with an empty profile, and closes the browser after the test. */
 export async function openPage(t: TestContext, url: string, options: PageOptions = {}) {
-  const { colorScheme = 'light', width = 1280, script = true, trustAll = false } = options;
+  const { colorScheme = 'light', width = 1280, trustAll = false } = options;
   const profile = await mkdtemp(join(tmpdir(), 'cambist-browser-'));
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     args: FLAGS,
     colorScheme,
-    javaScriptEnabled: script,
     ignoreHTTPSErrors: trustAll,
     viewport: { width, height: HEIGHT },
   });

@@ -200,16 +200,6 @@ test('reports that cambist does not respond', async (t) => {
   await page.getByText(/^no response from cambist since /).waitFor();
 });
 
-test('is readable without JavaScript', async (t) => {
-  const setup = await startSmallScene(t);
-  const { page, complaints } = await openPage(t, `${setup.cambist.adminUrl}/`, { script: false });
-  const text = (await page.locator('body').textContent()) ?? '';
-  for (const words of ['ready', 'Authorization servers', 'local', 'tools', 'ERR_UPSTREAM_UNREACHABLE']) {
-    assert.ok(text.includes(words), words);
-  }
-  assert.deepEqual(complaints, []);
-});
-
 /** Saves a picture for a person to look at, if the variable names a folder. */
 async function takePicture(page: OpenPage['page'], name: string): Promise<void> {
   const folder = process.env.CAMBIST_SCREENSHOTS;

@@ -25,17 +25,24 @@ function redirect(args: readonly string[], { path = PATH, as = [] as readonly st
   return runProgram('unshare', ['-n', ...as, REDIRECT, ...args], { env: { PATH: path } });
 }
 
+/** Runs commands in a network of their own, each if the one before it succeeds. @returns what they print */
+async function inNetwork(namespaces: string, ...commands: string[]): Promise<string> {
+  const script = commands.join(' && ');
+  const { code, stdout, stderr } = await runProgram('unshare', [namespaces, 'bash', '-c', script], { env: { PATH } });
+  assert.equal(code, 0, stderr);
+  return stdout;
+}
+
 test('an agent without any variable for a proxy is redirected to cambist, and none of its packets pass by', async (t) => {
   const folder = temporaryFolder(t);
   await writeFile(join(folder, 'resolv.conf'), 'nameserver 127.0.0.1\n');
-  const script = [
+  const printed = await inNetwork(
+    '-mn',
     'ip link set lo up',
     `mount --bind ${folder}/resolv.conf /etc/resolv.conf`,
     `exec ${process.execPath} --import tsx ${here('packets-inside.ts')} ${folder}`,
-  ].join(' && ');
-  const { code, stdout, stderr } = await runProgram('unshare', ['-mn', 'bash', '-c', script], { env: { PATH } });
-  assert.equal(code, 0, stderr);
-  const result = JSON.parse(stdout);
+  );
+  const result = JSON.parse(printed);
   const { before, agents } = result;
   assert.deepEqual(
     before.curl,
@@ -78,18 +85,17 @@ test('redirects beside rules of iptables, of both kinds, and leaves them as they
     `const { connect, createServer } = require('node:net'); ${server}${client})`,
   );
   const kinds = ['iptables-nft', 'iptables-legacy'];
-  const script = [
+  const printed = await inNetwork(
+    '-n',
     NETWORK,
     // As a mesh has it for its own proxy. The first rule of a chain decides for that chain alone.
     ...kinds.map((kind) => `${kind} -t nat -A OUTPUT -p tcp --dport 443 -j ACCEPT`),
     `${REDIRECT} ${RULES.join(' ')}`,
     `${process.execPath} ${folder}/call.cjs`,
     ...kinds.map((kind) => `${kind} -t nat -S OUTPUT`),
-  ].join(' && ');
-  const { code, stdout, stderr } = await runProgram('unshare', ['-n', 'bash', '-c', script], { env: { PATH } });
-  assert.equal(code, 0, stderr);
-  assert.match(stdout, /^redirected$/m);
-  assert.equal(stdout.match(/^-A OUTPUT -p tcp -m tcp --dport 443 -j ACCEPT$/gm)?.length, kinds.length);
+  );
+  assert.match(printed, /^redirected$/m);
+  assert.equal(printed.match(/^-A OUTPUT -p tcp -m tcp --dport 443 -j ACCEPT$/gm)?.length, kinds.length);
 });
 
 for (const [kind, left] of [
@@ -97,15 +103,14 @@ for (const [kind, left] of [
   ['packet', 1],
 ] as const) {
   test(`of the packets of a ${kind} socket, ${left} get past the rules`, async () => {
-    const script = [
+    const printed = await inNetwork(
+      '-n',
       NETWORK,
       'ip neigh add 192.0.2.1 lladdr 02:00:00:00:00:01 dev pod',
       `${REDIRECT} ${RULES.join(' ')}`,
       `${findPython()} ${program('raw_packets.py')} ${kind}`,
-    ].join(' && ');
-    const { code, stdout, stderr } = await runProgram('unshare', ['-n', 'bash', '-c', script], { env: { PATH } });
-    assert.equal(code, 0, stderr);
-    assert.equal(stdout.trimEnd().split('\n').at(-1), String(left));
+    );
+    assert.equal(printed.trimEnd().split('\n').at(-1), String(left));
   });
 }
 

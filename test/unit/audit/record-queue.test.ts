@@ -4,8 +4,8 @@ import { createRecordQueue, type QueueOptions } from '../../../src/audit/record-
 import type { RecordSink } from '../../../src/audit/sinks.ts';
 import { eventually } from '../../harness/eventually.ts';
 
-/** A destination that takes what `take` says. */
-function createFakeSink() {
+/** A queue whose destination takes what `take` says. */
+function setUp(options: Partial<QueueOptions> = {}) {
   const sent: string[] = [];
   const fake = {
     sent,
@@ -25,11 +25,6 @@ function createFakeSink() {
       fake.isClosed = true;
     },
   };
-  return { fake, sink };
-}
-
-function setUp(options: Partial<QueueOptions> = {}) {
-  const { fake, sink } = createFakeSink();
   const faults: unknown[] = [];
   const queue = createRecordQueue(sink, {
     keepsAll: false,
