@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import fs, { mkdir, readFile, rename, unlink, writeFile } from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { App } from '../../../src/app.ts';
 import { UsageError } from '../../../src/commands/command.ts';
@@ -141,7 +141,7 @@ async function startTeams(t: TestContext) {
   await write(1, 'first');
   const started = await startReloads(t, () => {}, JSON.stringify({ version: 1, routes_from: entries }));
   const served = () => started.configs.at(-1)?.routes.map(({ name }) => name) ?? [];
-  return { ...started, folders, write, names: served };
+  return { ...started, folders, ca: join(base, 'ca.pem'), write, names: served };
 }
 
 test('closes the region of a team whose file becomes invalid, and opens it again, while the main file is invalid', async (t) => {
@@ -183,9 +183,7 @@ test('applies the change of a team while the folder of another never comes to re
 });
 
 test('applies the main file while a certificate of a team never comes to rest, and reads the certificate again', async (t) => {
-  const { file, folders, rereads, names, write } = await startTeams(t);
-  const [folder = ''] = folders;
-  const ca = join(dirname(folder), 'ca.pem');
+  const { file, ca, rereads, names, write } = await startTeams(t);
   let writes = 0;
   const change = (): Promise<void> => {
     writes += 1;
@@ -207,9 +205,7 @@ test('applies the main file while a certificate of a team never comes to rest, a
 });
 
 test('reads again only TLS files that changed, also while the region was closed', async (t) => {
-  const { folders, write, rereads, names, configs } = await startTeams(t);
-  const [folder = ''] = folders;
-  const ca = join(dirname(folder), 'ca.pem');
+  const { ca, write, rereads, names, configs } = await startTeams(t);
   await writeFile(ca, 'first');
   const writeRoute = (name: string) => write(0, name, { tls: { ca: { file: ca } } });
   await writeRoute('own-ca');
