@@ -87,18 +87,14 @@ function thumbprintOf(proof: string): string {
 
 const proofOf = (request: UpstreamRequest | undefined): JWTPayload => decodeJwt(String(request?.headers.dpop));
 
-test('sends a bound token with a new proof for each request', async (t) => {
+test('sends a bound token with a new proof for each request, and not the proof of the caller', async (t) => {
   const { send, upstream, authorizationServer } = await start(t);
-  for (const path of ['', '/x?query=1', '']) assert.equal((await send('{}', {}, path)).status, 200);
+  const headers = { DPoP: 'proof-of-the-caller' };
+  for (const path of ['', '/x?query=1', '']) assert.equal((await send('{}', headers, path)).status, 200);
   assert.equal(authorizationServer.requests.length, 1);
   assert.equal(new Set(upstream.requests.map((request) => proofOf(request).jti)).size, 3);
   assert.equal(upstream.requests[0]?.authorization.length, 1);
-});
-
-test("does not forward the caller's own proof", async (t) => {
-  const { send, upstream } = await start(t);
-  assert.equal((await send('{}', { DPoP: 'proof-of-the-caller' })).status, 200);
-  assert.ok(!JSON.stringify(upstream.requests[0]?.rawHeaders).includes('proof-of-the-caller'));
+  assert.ok(!JSON.stringify(upstream.requests.map(({ rawHeaders }) => rawHeaders)).includes('proof-of-the-caller'));
 });
 
 test('retries with the nonce of the upstream and the same token, and remembers the nonce', async (t) => {

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { inspect } from 'node:util';
 import fc from 'fast-check';
+import type { ErrorCode } from '../../../src/error-catalogue.ts';
 import type { CambistError } from '../../../src/errors.ts';
 import { checkExpiry, createSubjectReader, readSubject } from '../../../src/tokens/subject.ts';
 import { requesterOf } from '../../../src/tokens/token-request.ts';
@@ -38,12 +39,10 @@ for (const [header, values] of [
     assert.equal(readSubject(header, values), undefined));
 }
 
-for (const value of ['Basic dTpw', 'abc', 'Bearerabc']) {
-  test(`refuses another credential than a bearer token: "${value}"`, () =>
-    assert.throws(() => readSubject('authorization', [value]), failsWith('ERR_SUBJECT_TOKEN_MISSING')));
-}
-
-const malformed: [header: string, values: string[]][] = [
+const malformed: [header: string, values: string[], code?: ErrorCode][] = [
+  ['authorization', ['Basic dTpw'], 'ERR_SUBJECT_TOKEN_MISSING'],
+  ['authorization', ['abc'], 'ERR_SUBJECT_TOKEN_MISSING'],
+  ['authorization', ['Bearerabc'], 'ERR_SUBJECT_TOKEN_MISSING'],
   ['authorization', ['Bearer']],
   ['authorization', ['Bearer ']],
   ['authorization', ['Bearer a b']],
@@ -57,9 +56,9 @@ const malformed: [header: string, values: string[]][] = [
   ['authorization', [`Bearer ${jwtOf({ exp: 'soon' })}`]],
   ['authorization', [`Bearer ${jwtOf({ exp: null })}`]],
 ];
-for (const [header, values] of malformed) {
-  test(`refuses the malformed ${header} ${JSON.stringify(values)}`, () => {
-    assert.throws(() => readSubject(header, values), failsWith('ERR_SUBJECT_TOKEN_INVALID'));
+for (const [header, values, code = 'ERR_SUBJECT_TOKEN_INVALID'] of malformed) {
+  test(`refuses ${header} ${JSON.stringify(values)} with ${code}`, () => {
+    assert.throws(() => readSubject(header, values), failsWith(code));
   });
 }
 
@@ -168,11 +167,8 @@ test('a verified token without a subject identifies itself', () => {
   assert.equal(callerOf({ iss: 'https://idp.example.com' }), digestOf(token));
 });
 
-test('the peer of a caller is where its connection comes from', () => {
+test('a caller has the peer of its connection, and a token from a file and no token are cambist itself', () => {
   assert.equal(requesterOf(routeOf(), subjectOf('alice'), PEER).peer, PEER);
-});
-
-test('a token from a file, and no token, are cambist itself', () => {
   const own = routeOf({ subjectToken: subjectTokenOf({ own: { file: '/token' } }) });
   for (const requester of [requesterOf(own, subjectOf('agent'), PEER), requesterOf(routeOf(), undefined, PEER)]) {
     assert.deepEqual(requester, { caller: undefined, peer: undefined });
