@@ -25,7 +25,7 @@ function redirect(args: readonly string[], { path = PATH, as = [] as readonly st
   return runProgram('unshare', ['-n', ...as, REDIRECT, ...args], { env: { PATH: path } });
 }
 
-/** Runs commands in a network of their own, each if the one before it succeeds. @returns what they print */
+/** Runs commands in a network of their own, each if the previous one succeeds. @returns what they print */
 async function inNetwork(namespaces: string, ...commands: string[]): Promise<string> {
   const script = commands.join(' && ');
   const { code, stdout, stderr } = await runProgram('unshare', [namespaces, 'bash', '-c', script], { env: { PATH } });
