@@ -63,10 +63,15 @@ test('sends each record at once to a synchronous destination', () => {
 test('keeps records in order when a destination fails or takes a part, and reports the fault once', async () => {
   const { fake, queue, faults } = setUp();
   const { take } = fake;
-  fake.take = failing;
+  let attempts = 0;
+  fake.take = () => {
+    attempts += 1;
+    return failing();
+  };
   queue.push('first\n');
   assert.equal(queue.isBlocked, true);
   queue.push('second\n');
+  await eventually('it is tried again', () => attempts === 2);
   fake.take = (lines) => Math.min(3, lines.length);
   await eventually('both are written', () => queue.written === 2);
   queue.push('third\n');
