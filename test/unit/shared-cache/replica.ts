@@ -1,6 +1,6 @@
 import type { TestContext } from 'node:test';
 import { type Clock, systemClock } from '../../../src/clock/clock.ts';
-import type { Route, TokenCredential } from '../../../src/config/route.ts';
+import type { TokenCredential } from '../../../src/config/route.ts';
 import type { SharedCache } from '../../../src/config/shared-cache.ts';
 import { CambistError } from '../../../src/errors.ts';
 import { Secret } from '../../../src/secrets/secret.ts';
@@ -124,14 +124,12 @@ export async function startPair(t: TestContext, options?: ReplicaOptions) {
   return { server, one, other };
 }
 
-export interface EntryOptions {
-  readonly route?: Route;
-  readonly token?: string;
-  readonly session?: string;
-  readonly added?: readonly string[];
-}
-
-export function entryOf({ route = routeOf(), token = 'alice', session: id, added = [] }: EntryOptions = {}) {
+export function entryOf({
+  route = routeOf(),
+  token = 'alice',
+  session: id = undefined as string | undefined,
+  added = [] as readonly string[],
+} = {}) {
   const session = { subject: subjectOf(token), id };
   const resource = resourceDigest(route);
   const key = tokenKey(session, resource);

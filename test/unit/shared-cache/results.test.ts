@@ -10,18 +10,18 @@ import { failsWith, routeOf } from '../tokens/sample.ts';
 import { entryOf, NEW_KEY, OLD_KEY, startAlone, startPair, startReplica } from './replica.ts';
 
 const clock = createFakeClock();
+
+/** A token of 'repo' that was just issued, and expires in five seconds. */
+const portableOf = (token: string) => {
+  const nowMs = clock.wallMs();
+  return { token, scope: 'repo', sentAtMs: nowMs, reusableUntilMs: nowMs + 1000, expiresAtMs: nowMs + 5000 };
+};
+
 test('uses a token with the scopes that the request needs, and with no scope that the route may not add', () => {
   const isUsable = (needed: readonly string[], added: readonly string[]) => {
     const entry = entryOf({ route: routeOf({ stepUp: ['write', 'delete'] }), added: needed });
     const place = placeOf(entry, entry.session.subject, NEW_KEY, 'cambist');
-    const portable = {
-      token: 'issued',
-      scope: undefined,
-      sentAtMs: clock.wallMs(),
-      reusableUntilMs: clock.wallMs() + 60_000,
-      expiresAtMs: clock.wallMs() + 100_000,
-    };
-    const value = sealToken(portable, added, place);
+    const value = sealToken(portableOf('issued'), added, place);
     const rules = { clock, maxAgeMs: () => 300_000, random: () => 0.5, isRefused: () => false };
     return usableToken(value, place, undefined, rules) !== undefined;
   };
@@ -32,17 +32,8 @@ test('uses a token with the scopes that the request needs, and with no scope tha
 
 test('restores the scope and the expiry of a token, and never the token of the caller', () => {
   const entry = entryOf();
-  const nowMs = clock.wallMs();
-  const restored = (token: string) => {
-    const portable = {
-      token,
-      scope: 'repo',
-      sentAtMs: nowMs,
-      reusableUntilMs: nowMs + 1000,
-      expiresAtMs: nowMs + 5000,
-    };
-    return restoreToken(portable, entry, entry.session.subject, { clock, maxAgeMs: () => 300_000, random: () => 0.5 });
-  };
+  const settings = { clock, maxAgeMs: () => 300_000, random: () => 0.5 };
+  const restored = (token: string) => restoreToken(portableOf(token), entry, entry.session.subject, settings);
   const { granted, lifetime } = restored('issued');
   assert.equal(granted.scope, 'repo');
   assert.equal(lifetime.expiresAtMonotonicMs, clock.monotonicMs() + 5000);

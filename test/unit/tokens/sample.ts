@@ -222,8 +222,5 @@ export function settle(): Promise<void> {
 }
 
 /** Serves where the client of each server authenticates itself. */
-const NO_CLIENT_ASSERTIONS: ClientAssertions = {
-  obtain: () => Promise.reject(new Error('no assertion')),
-  drop() {},
-  prepare: () => Promise.reject(new Error('no assertion')),
-};
+const noAssertion = () => Promise.reject(new Error('no assertion'));
+const NO_CLIENT_ASSERTIONS: ClientAssertions = { obtain: noAssertion, drop() {}, prepare: noAssertion };

@@ -18,18 +18,16 @@ import { deferred } from '../../harness/eventually.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { routeOf, settle, subjectOf } from './sample.ts';
 
-interface BrokerSettings {
-  readonly maxEntries?: number;
-  readonly maxAgeMs?: number;
-  readonly second?: SecondLevel;
-}
-
 export type BrokerSetup = ReturnType<typeof setUpBroker>;
 export type ScriptedRequest = ReturnType<typeof scripted>;
 type Issue = Parameters<ScriptedRequest['issue']>;
 
 /** A broker whose authorization servers respond as the test tells them. */
-export function setUpBroker({ maxEntries = 100, maxAgeMs = 300_000, second }: BrokerSettings = {}) {
+export function setUpBroker({
+  maxEntries = 100,
+  maxAgeMs = 300_000,
+  second = undefined as SecondLevel | undefined,
+} = {}) {
   const clock = createFakeClock();
   /** All token requests so far, pending or not. */
   const requests: ScriptedRequest[] = [];
