@@ -28,7 +28,7 @@ const textOf = (change: Partial<StatusReport> = {}) => readable(pageOf(change));
 
 /** The problems at the top of the page. */
 function problemsIn(change: Partial<StatusReport>): string {
-  return /Needs attention.*(?=Last 15 minutes)/.exec(textOf(change))?.[0] ?? '';
+  return /Needs attention.*?(?=Last 15 minutes)/.exec(textOf(change))?.[0] ?? '';
 }
 
 test('shows everything without a script', () => {
