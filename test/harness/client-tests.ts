@@ -21,7 +21,7 @@ function waitForSessionStream({ backends }: McpSetup): Promise<void> {
 export function declareCallTests(sdk: AgentSdk): void {
   const { name, sessions } = sdk;
 
-  test(`${name}: lists and calls tools, and receives progress before the result`, async (t) => {
+  test(`${name}: calls tools with progress, responds to questions during a call, and receives changes of a resource`, async (t) => {
     const setup = await startMcpSetup(t);
     const client = await setup.connect(sdk, 'github');
     assert.ok((await client.listTools()).includes('echo'));
@@ -31,23 +31,14 @@ export function declareCallTests(sdk: AgentSdk): void {
     if (sdk.progressMayLag === true) await eventually('all progress notifications arrived', () => seen.length === 3);
     assert.deepEqual(seen, [0, 50, 100]);
     assert.equal(client.sessionId() !== undefined, sessions);
-  });
 
-  test(`${name}: responds to sampling and elicitation during a call`, async (t) => {
-    const setup = await startMcpSetup(t);
-    const client = await setup.connect(sdk, 'github');
     if (sessions) await waitForSessionStream(setup);
     const [sampling, elicitation] = sessions
       ? ['test_sampling', 'test_elicitation']
       : ['test_input_required_result_sampling', 'test_input_required_result_elicitation'];
     assert.ok((await client.call(sampling, { prompt: 'Which?' })).includes(REPLY));
     assert.ok((await client.call(elicitation, { message: 'Which?' })).includes(REPLY));
-  });
 
-  test(`${name}: receives changes of a subscribed resource`, async (t) => {
-    const setup = await startMcpSetup(t);
-    const client = await setup.connect(sdk, 'github');
-    if (sessions) await waitForSessionStream(setup);
     await client.watch(WATCHED_URI);
     assert.deepEqual(client.updated, []);
     await client.call('touch');
@@ -116,26 +107,21 @@ export function declareInterruptionTests(sdk: AgentSdk): void {
     );
   });
 
-  test(`${name}: closes its session at the server`, async (t) => {
+  test(`${name}: gets 404 for a session that the server lost, reconnects, and closes its session at the server`, async (t) => {
     const setup = await startMcpSetup(t);
     const { github } = setup.backends;
-    const client = await setup.connect(sdk, 'github');
-    assert.deepEqual(github.sessionIds(), [client.sessionId()]);
-    await client.close();
-    assert.deepEqual(github.sessionIds(), []);
-    // Not the last request: the client opens the session's stream concurrently.
-    assert.equal(github.requests.filter(({ method }) => method === 'DELETE').length, 1);
-  });
-
-  test(`${name}: gets 404 for a session that the server lost, and reconnects`, async (t) => {
-    const setup = await startMcpSetup(t);
     const token = await setup.subjectToken();
     const lost = await setup.connect(sdk, 'github', token);
     await lost.listTools();
-    setup.backends.github.loseSessions();
+    github.loseSessions();
     await assert.rejects(lost.listTools(), (error: Error) => /404|not found/i.test(`${error.message}`));
     const found = await setup.connect(sdk, 'github', token);
     assert.notEqual(found.sessionId(), lost.sessionId());
     assert.equal(await found.call('echo', { message: 'again' }), 'again');
+    assert.deepEqual(github.sessionIds(), [found.sessionId()]);
+    await found.close();
+    assert.deepEqual(github.sessionIds(), []);
+    // Not the last request: the client opens the session's stream concurrently.
+    assert.equal(github.requests.filter(({ method }) => method === 'DELETE').length, 1);
   });
 }
