@@ -1,14 +1,12 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
-import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type Certificate, createCertificateAuthority } from '../harness/certificates.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { respond, type UpstreamHandler } from '../harness/fake-upstream.ts';
-import { closeServer, listen } from '../harness/http-server.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
-import { route, runDoctor, runOnProtected, startEcho, withMain } from './doctor-run.ts';
+import { route, runDoctor, runOnProtected, startEcho, startTcpServer, withMain } from './doctor-run.ts';
 
 const AUTHORITY = createCertificateAuthority('Example Corp CA');
 
@@ -23,17 +21,6 @@ function trusted(t: TestContext): Record<string, unknown> {
   const folder = temporaryFolder(t);
   writeFileSync(join(folder, 'ca.pem'), AUTHORITY.cert);
   return { tls: { ca: { file: join(folder, 'ca.pem') } } };
-}
-
-/** Accepts connections but never responds. */
-async function startSilence(t: TestContext): Promise<number> {
-  const sockets = new Set<Socket>();
-  const server = createServer((socket) => void sockets.add(socket.on('error', () => {})));
-  t.after(() => {
-    for (const socket of sockets) socket.destroy();
-    return closeServer(server);
-  });
-  return (await listen(server)).port;
 }
 
 /** Responses by method and path, as `POST /mcp`; all others get 404. */
@@ -122,7 +109,7 @@ test('reports an unknown host name, and a port without a listener', async (t) =>
 });
 
 test('reports a slow handshake, and a slow response', async (t) => {
-  const port = await startSilence(t);
+  const port = await startTcpServer(t);
   const handshake = await runOnBackend(t, `https://localhost:${port}`, { timeouts: { connect: '200ms' } });
   assert.equal(handshake.found, 'error connection_timeout');
   assert.match(handshake.says, /200 ms.*routes\.free\.timeouts\.connect/);

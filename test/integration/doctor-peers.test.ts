@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { ReportedFinding } from '../../src/commands/doctor.ts';
@@ -14,7 +13,7 @@ import { respond, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { freePort } from '../harness/http-server.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
 import { jwtSvid, message, startSpiffeAgent, svidParts, x509SvidResponse } from '../harness/spiffe-agent.ts';
-import { publicServer, route, runDoctor, startServer } from './doctor-run.ts';
+import { publicServer, route, runDoctor, startServer, startTcpServer } from './doctor-run.ts';
 
 const AUTHORITY = createCertificateAuthority('Example Corp CA');
 
@@ -56,18 +55,6 @@ async function withAgent(t: TestContext, agent: string, more: Record<string, unk
   return { ...result, problems: problems.filter((problem) => problem.includes('agent')) };
 }
 
-async function portOf(t: TestContext, greeting?: string): Promise<number> {
-  const server = createServer((socket) => {
-    socket.on('error', () => {});
-    if (greeting !== undefined) socket.end(greeting);
-  });
-  await new Promise<void>((resolve) => {
-    server.listen(0, '127.0.0.1', resolve);
-  });
-  t.after(() => server.close());
-  return (server.address() as { port: number }).port;
-}
-
 test('reaches an agent that responds, on an open path, and checks the keys of its callers', async (t) => {
   const agent = await startFakeUpstream(t, respond(404));
   const result = await withAgent(t, agent.url, { open: ['/public/*', '/healthz'] });
@@ -94,10 +81,10 @@ test('finds an agent that does not listen, on a port or a socket', async (t) => 
 test('finds an agent that fails, does not respond, or does not speak HTTP', async (t) => {
   const failing = await startFakeUpstream(t, respond(503));
   assert.deepEqual((await withAgent(t, failing.url)).problems, ['warning agent_error']);
-  const silent = await portOf(t);
+  const silent = await startTcpServer(t);
   const unreachable = await withAgent(t, `http://127.0.0.1:${silent}`);
   assert.match(unreachable.finding('agent_unreachable').why ?? '', /did not respond in time/);
-  const database = await portOf(t, 'E: not for you\r\n');
+  const database = await startTcpServer(t, 'E: not for you\r\n');
   const other = await withAgent(t, `http://127.0.0.1:${database}`);
   assert.match(other.finding('agent_unreachable').why ?? '', /does not respond in plain HTTP/);
 });

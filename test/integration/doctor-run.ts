@@ -1,3 +1,4 @@
+import { createServer, type Socket } from 'node:net';
 import type { TestContext } from 'node:test';
 import { systemClock } from '../../src/clock/clock.ts';
 import type { ReportedFinding } from '../../src/commands/doctor.ts';
@@ -15,6 +16,7 @@ import {
   type TokenRequest,
 } from '../harness/fake-authorization-server.ts';
 import { echo, type FakeUpstream, startFakeUpstream, type UpstreamHandler } from '../harness/fake-upstream.ts';
+import { closeServer, listen } from '../harness/http-server.ts';
 
 export interface DoctorOptions {
   token?: string;
@@ -76,6 +78,20 @@ export function route(name: string, more: Record<string, unknown> = {}): Record<
 
 export function startEcho(t: TestContext, tls?: Certificate & { clientCa?: string }): Promise<FakeUpstream> {
   return startFakeUpstream(t, echo, tls === undefined ? {} : { tls });
+}
+
+/** Accepts connections, and sends a text or nothing. @returns its port */
+export async function startTcpServer(t: TestContext, text?: string): Promise<number> {
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    sockets.add(socket.on('error', () => {}));
+    if (text !== undefined) socket.end(text);
+  });
+  t.after(() => {
+    for (const socket of sockets) socket.destroy();
+    return closeServer(server);
+  });
+  return (await listen(server)).port;
 }
 
 /** The findings on a backend of a route that exchanges tokens, as `severity code`. */

@@ -1,6 +1,4 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { getIn, isArray, isObject, type Json, type JsonObject } from '../../../src/kubernetes/json.ts';
 import { problemsOfManifest } from '../../harness/kubernetes-schema.ts';
@@ -19,15 +17,8 @@ export interface Rendered {
   readonly manifests: readonly JsonObject[];
 }
 
-export async function withValues(values: object, ...args: string[]): Promise<CommandResult> {
-  const folder = await mkdtemp(join(tmpdir(), 'cambist-values-'));
-  try {
-    const file = join(folder, 'values.yaml');
-    await writeFile(file, JSON.stringify(values));
-    return await helm(...args, '--values', file);
-  } finally {
-    await rm(folder, { recursive: true });
-  }
+export function withValues(values: object, ...args: string[]): Promise<CommandResult> {
+  return runProgram(join(bin, 'helm'), [...args, '--values', '-'], { input: JSON.stringify(values) });
 }
 
 export async function renderChart(

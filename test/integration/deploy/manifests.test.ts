@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import type { Config } from '../../../src/config/config.ts';
 import { parseConfig } from '../../../src/config/load.ts';
+import { type Json, type JsonObject, type Path, setIn } from '../../../src/kubernetes/json.ts';
 import { OPTION_NAMES } from '../../../src/kubernetes/options.ts';
 import type { Deployment, Pod } from '../../external/cluster/objects.ts';
 import { problemsOfManifest, problemsOfPart } from '../../harness/kubernetes-schema.ts';
@@ -37,29 +38,28 @@ for (const file of FILES) {
   });
 }
 
+const read = (file: string): JsonObject => parseDocuments<JsonObject>(readDeployFile(file))[0] ?? {};
+const [POD, MONITOR, RULE] = [read('pod.yaml'), read('podmonitor.yaml'), read('prometheusrule.yaml')];
+const FIRST_RULE = ['spec', 'groups', 0, 'rules', 0];
+
+const WRONG: readonly (readonly [what: string, manifest: JsonObject, path: Path, value: Json])[] = [
+  ['unknown field of a pod', POD, ['spec', 'restartpolicy'], 'Always'],
+  ['unknown field of the metadata', POD, ['metadata', 'label'], {}],
+  ['unknown value', POD, ['spec', 'restartPolicy'], 'Sometimes'],
+  ['wrong type', POD, ['spec', 'terminationGracePeriodSeconds'], '60s'],
+  ['missing field', POD, ['spec'], { volumes: [] }],
+  ['unknown kind', POD, ['apiVersion'], 'v2'],
+  ['unknown field of a PodMonitor', MONITOR, ['spec', 'podMetricsEndpoints', 0, 'ports'], 'x'],
+  ['unknown field of its metadata', MONITOR, ['metadata', 'nam'], 'x'],
+  ['missing field of a PodMonitor', MONITOR, ['spec'], { podMetricsEndpoints: [] }],
+  ['unknown field of a PrometheusRule', RULE, [...FIRST_RULE, 'four'], '1m'],
+  ['wrong duration in a PrometheusRule', RULE, [...FIRST_RULE, 'for'], '1.5m'],
+];
+
 test('the check refuses an unknown field, an unknown value, a wrong type and an unknown kind', () => {
-  const monitor = readManifest('podmonitor.yaml');
-  const rule = readManifest('prometheusrule.yaml');
-  const wrong: Record<string, object> = {
-    'unknown field of a pod': { ...pod, spec: { ...pod.spec, restartpolicy: 'Always' } },
-    'unknown field of the metadata': { ...pod, metadata: { ...pod.metadata, label: {} } },
-    'unknown value': { ...pod, spec: { ...pod.spec, restartPolicy: 'Sometimes' } },
-    'wrong type': { ...pod, spec: { ...pod.spec, terminationGracePeriodSeconds: '60s' } },
-    'missing field': { ...pod, spec: { volumes: [] } },
-    'unknown kind': { ...pod, apiVersion: 'v2' },
-    'unknown field of a PodMonitor': { ...monitor, spec: { selector: {}, podMetricsEndpoints: [{ ports: 'x' }] } },
-    'unknown field of its metadata': { ...monitor, metadata: { nam: 'x' } },
-    'missing field of a PodMonitor': { ...monitor, spec: { podMetricsEndpoints: [] } },
-    'unknown field of a PrometheusRule': {
-      ...rule,
-      spec: { groups: [{ name: 'x', rules: [{ expr: '1', four: '1m' }] }] },
-    },
-    'wrong duration in a PrometheusRule': {
-      ...rule,
-      spec: { groups: [{ name: 'x', rules: [{ expr: '1', for: '1.5m' }] }] },
-    },
-  };
-  for (const [what, manifest] of Object.entries(wrong)) assert.notDeepEqual(problemsOfManifest(manifest), [], what);
+  for (const [what, manifest, path, value] of WRONG) {
+    assert.notDeepEqual(problemsOfManifest(setIn(manifest, path, value)), [], what);
+  }
   assert.notDeepEqual(problemsOfPart('Container', { name: 'cambist', imagePullPolicy: 'Never ever' }), []);
 });
 

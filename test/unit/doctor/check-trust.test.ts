@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { parseConfig } from '../../../src/config/load.ts';
@@ -8,14 +7,9 @@ import { fileOf, findTrustFolder, whyNotTrusted } from '../../../src/doctor/chec
 import { openInterceptAuthority } from '../../../src/intercept/authority.ts';
 import { writeCertificates, writeVariables } from '../../../src/intercept/write-trust-folder.ts';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
+import { temporaryFolder } from '../../harness/lifetime.ts';
 
 const VARIABLES = ['NODE_EXTRA_CA_CERTS', 'SSL_CERT_FILE', 'CURL_CA_BUNDLE', 'JAVA_TOOL_OPTIONS'];
-
-async function startFolder(t: TestContext, name = 'cambist-trust-') {
-  const dir = await mkdtemp(join(tmpdir(), name));
-  t.after(() => rm(dir, { recursive: true }));
-  return dir;
-}
 
 function configWith(intercept: object | undefined) {
   const routes = [{ name: 'r', match: { host: 'r.example.com' }, upstream: 'http://127.0.0.1:1', credential: 'none' }];
@@ -25,8 +19,9 @@ function configWith(intercept: object | undefined) {
 }
 
 /** A folder as cambist writes it, with its authority in a folder of its own. */
-async function startWritten(t: TestContext, name?: string) {
-  const [dir, trustDir] = [await startFolder(t), await startFolder(t, name)];
+async function startWritten(t: TestContext, name = 'trust') {
+  const [dir, trustDir] = [temporaryFolder(t), join(temporaryFolder(t), name)];
+  await mkdir(trustDir);
   const config = configWith({ ca: { dir }, trust_dir: trustDir });
   const authority = await openInterceptAuthority({ kind: 'dir', dir }, ['r.example.com']);
   await writeCertificates(trustDir, authority.cert, {}, () => {});
@@ -98,12 +93,10 @@ test('reads paths with spaces and quotes', async (t) => {
 });
 
 test('says where the config has no folder, or the folder is not written', async (t) => {
-  const none = { trust_dir: join(await startFolder(t), 'none') };
-  for (const [intercept, expected] of [
-    [undefined, 'ok'],
-    [none, 'warning'],
-  ] as const) {
+  const none = { trust_dir: join(temporaryFolder(t), 'none') };
+  for (const intercept of [undefined, none]) {
     const { folder, finding } = await findTrustFolder(configWith(intercept));
-    assert.deepEqual([folder, finding.code, finding.severity], [undefined, 'trust_folder_missing', expected]);
+    const severity = intercept === undefined ? 'ok' : 'warning';
+    assert.deepEqual([folder, finding.code, finding.severity], [undefined, 'trust_folder_missing', severity]);
   }
 });

@@ -115,17 +115,10 @@ test('replaces a PORT with the old value, and notes other variables that contain
 });
 
 test('uninject restores the agent, and keeps what has changed since', () => {
-  for (const keys of [
-    {},
-    { env: [] },
-    {
-      env: [
-        { name: 'PORT', value: '8080' },
-        { name: 'A', value: '1' },
-      ],
-    },
-    { readinessProbe: { httpGet: { path: '/', port: 'http' } }, livenessProbe: { tcpSocket: { port: 8080 } } },
-  ]) {
+  const port = { name: 'PORT', value: '8080' };
+  const readinessProbe = { httpGet: { path: '/', port: 'http' } };
+  const probes = { readinessProbe, livenessProbe: { tcpSocket: { port: 8080 } } };
+  for (const keys of [{}, { env: [] }, { env: [port, { name: 'A', value: '1' }] }, probes]) {
     const before = agentPod(keys);
     assert.deepEqual(uninjectPod(move(before).template, POD).template, before);
   }
