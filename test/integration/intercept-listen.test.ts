@@ -201,8 +201,8 @@ test('does not start on an address that is taken', async (t) => {
   );
 });
 
-test('closes an idle TLS connection for a new one at limits.max_connections, and no busy one', async (t) => {
-  const { secure, authorization, upstream } = await startRedirected(t, {
+test('closes an idle TLS connection for a new one at limits.max_connections, and no busy one, until a reload raises it', async (t) => {
+  const { secure, authorization, upstream, app, config } = await startRedirected(t, {
     top: { limits: { max_in_flight: 2, max_connections: 2 } },
     handler: (request, response) => {
       if (request.url.endsWith('/hung')) return;
@@ -222,6 +222,10 @@ test('closes an idle TLS connection for a new one at limits.max_connections, and
   late.send(requestOf('/mcp'));
   await soon('the response', late.until(/served$/));
   assert.equal(busy.socket.destroyed, false);
+  app.reloadTo({ ...config, limits: { max_in_flight: 3, max_connections: 3 } });
+  await secure(INTERCEPTED);
+  late.send(requestOf('/mcp'));
+  await soon('another response', late.until(/served[^]*served$/));
 });
 
 test('closes an idle connection inside CONNECT for a new one at limits.max_connections, and no tunnel', async (t) => {

@@ -22,6 +22,7 @@ import { sumSamples } from '../harness/metric-samples.ts';
 import { runDoctor } from './doctor-run.ts';
 
 const REVOKED = 'https://schemas.openid.net/secevent/caep/event-type/session-revoked';
+const VERIFICATION = 'https://schemas.openid.net/secevent/ssf/event-type/verification';
 const SECRET = 'Bearer of-cambist-at-the-transmitter';
 
 /** The issuer, which is also the transmitter, and the parts of a config. */
@@ -129,17 +130,19 @@ test('polls with a token of its client, and gets another one where it is refused
   await eventually('the revocation', async () => (await status(token)) === 401);
 });
 
-test('tells the transmitter about an event that is not for cambist, and goes on', async (t) => {
+test('tells the transmitter about an event that is not for cambist, accepts a verification, and goes on', async (t) => {
   const { transmitter, caller, status, offer, revoke, metric } = await start(t);
   const token = await caller('alice', 's1');
   await offer('wrong', { sub_id: {}, events: { [REVOKED]: {} } }, 'another receiver');
+  await offer('check', { sub_id: { format: 'opaque', id: 's' }, events: { [VERIFICATION]: { state: 'x' } } });
   await revoke('right', 'alice', 's1');
   await eventually('the revocation', async () => (await status(token)) === 401);
   await eventually('the report', () => transmitter.pending.size === 0);
   const report = transmitter.polls.find(({ setErrs }) => setErrs !== undefined);
   assert.deepEqual([report?.setErrs?.wrong?.err, report?.language], ['invalid_audience', 'en']);
   assert.equal(transmitter.polls[0]?.language, undefined);
-  assert.equal(await metric('cambist_signals_total', { channel: 'poll', result: 'refused' }), 1);
+  for (const result of ['refused', 'ignored', 'applied'])
+    assert.equal(await metric('cambist_signals_total', { channel: 'poll', result }), 1, result);
   assert.equal(await metric('cambist_transmitter_available'), 1);
 });
 

@@ -88,7 +88,7 @@ test('closes a busy connection of a caller after a while, with a response', asyn
   assert.equal(await persistence(), 'keep-alive');
 });
 
-test('refuses callers beyond limits.max_in_flight, apart from the requests of the agent', async (t) => {
+test('refuses callers beyond limits.max_in_flight, apart from the agent, until a caller that waits leaves', async (t) => {
   const gateway = await startInboundGateway(t, { agent: neverRespond, top: { limits: { max_in_flight: 1 } } });
   const headers = { authorization: `Bearer ${await gateway.mint()}` };
   const abort = new AbortController();
@@ -99,6 +99,10 @@ test('refuses callers beyond limits.max_in_flight, apart from the requests of th
   assert.equal((await call(`${gateway.app.url}/github`, { headers: { authorization } })).status, 200);
   abort.abort();
   await first;
+  await soon('the agent sees it', gateway.agent.requests[0]?.gone ?? assert.fail());
+  const cancelled = 'cambist_inbound_requests_total{method="GET",code="499",outcome="cancelled"} 1';
+  await eventually('the metric', async () => (await gateway.app.metrics()).includes(cancelled));
+  assert.equal(sumSamples(await gateway.app.metrics(), 'cambist_inbound_requests_in_flight'), 0);
 });
 
 test('writes a log line, and counts requests, failures and handles, without any credential', async (t) => {

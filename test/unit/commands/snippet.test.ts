@@ -192,10 +192,14 @@ test('nginx: a route without a host is served on every host, and a host alone on
   );
 });
 
-test('traefik: drops every header of a credential, and keeps only that of the issued token', () => {
+test('traefik: drops every header of a credential and its aliases, and keeps only that of the issued token', () => {
   const http = { listen: '127.0.0.1:8183', secret: { file: '/run/secret' } };
   const text = SNIPPETS.traefik(factsOf([{ ...GITHUB, send: { header: 'X-Api-Key' } }], { decisions: { http } }));
-  const { middlewares } = parse(text.split(/^# file: .*\n/m)[2] ?? '').http;
+  const [, main = '', dynamic = ''] = text.split(/^# file: .*\n/m);
+  assert.equal(parse(main).entryPoints.agents.http.aliasHeadersStrategy, 'delete');
+  const { middlewares } = parse(dynamic).http;
+  const { trustForwardHeader, authResponseHeaders } = middlewares['github-ask'].forwardAuth;
+  assert.deepEqual([trustForwardHeader, authResponseHeaders], [false, ['x-api-key']]);
   const { customRequestHeaders: dropped } = middlewares['github-drop'].headers;
   for (const name of ['authorization', 'dpop', 'x-cambist-decision-secret']) assert.equal(dropped[name], '', name);
   assert.equal(dropped['x-api-key'], undefined);

@@ -26,7 +26,7 @@ function setUp() {
   const clock = { nowMs: 1_000_000 };
   const counts = createCounts(() => clock.nowMs);
   const recent = createRecentTraffic(counts, () => clock.nowMs);
-  recent.serve(['github']);
+  recent.serve(['github', '_unmatched']);
   return {
     recent,
     counts,
@@ -42,8 +42,8 @@ function setUp() {
 
 const passedIn = (intervals: readonly Readonly<Record<'2xx', number>>[]) => intervals.map((each) => each['2xx']);
 
-test('shows the current interval before the first sample', () => {
-  const { recent, respond } = setUp();
+test('shows the current interval before the first sample, and adds up several routes', () => {
+  const { recent, counts, respond } = setUp();
   respond(3);
   for (const status of [404, 777, 299, 101]) respond(1, { status });
   respond(1, { status: 503, outcome: 'failed', error: 'ERR_STS_UNAVAILABLE' });
@@ -56,6 +56,9 @@ test('shows the current interval before the first sample', () => {
   assert.deepEqual(responses, expected);
   assert.deepEqual(recent.intervals(['github']).at(-1), expected);
   assert.equal(countOf(durations), 11);
+  counts.proxy.responseStarted(undefined, OK);
+  const all = ['github', '_unmatched'];
+  for (const each of [recent.of(all).responses, recent.intervals(all).at(-1)]) assert.equal(each?.['2xx'], 5);
 });
 
 test('keeps each interval in its place, the oldest first', () => {
