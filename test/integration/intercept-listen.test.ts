@@ -225,7 +225,7 @@ test('closes an idle TLS connection for a new one at limits.max_connections, and
   app.reloadTo({ ...config, limits: { max_in_flight: 3, max_connections: 3 } });
   await secure(INTERCEPTED);
   late.send(requestOf('/mcp'));
-  await soon('another response', late.until(/served[^]*served$/));
+  await soon('another response', late.until(/served[\s\S]*served$/));
 });
 
 test('closes an idle connection inside CONNECT for a new one at limits.max_connections, and no tunnel', async (t) => {
