@@ -21,9 +21,7 @@ const issuerTls = section('TLS of the issuer.', {
 
 const jwksToken = optionalSection(
   'Token for the requests to `jwks_uri`, such as that of cambist’s own service account.',
-  {
-    file: required(tokenFile('File of the token. It is read again when it changes.')),
-  },
+  { file: required(tokenFile('File of the token. It is read again when it changes.')) },
 );
 
 const agentToken = section(
@@ -63,9 +61,7 @@ const knownAgent = section(
       SERVICE_ACCOUNT,
       'must be namespace/name',
       'Service account in Kubernetes: `namespace/name`.',
-      {
-        examples: ['team-a/billing'],
-      },
+      { examples: ['team-a/billing'] },
     ),
     spiffe_id: valueKey(
       nonEmptyText,

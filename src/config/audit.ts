@@ -53,10 +53,7 @@ export const audit = optionalSection(
         destination,
         '`stdout`, `otlp`, or `{ file }`',
         'Destination of the records: standard output, OpenTelemetry logs by OTLP/HTTP, or a file.',
-        {
-          examples: ['stdout', { file: '/var/log/cambist/audit.jsonl' }, 'otlp'],
-          page: 'audit.md',
-        },
+        { examples: ['stdout', { file: '/var/log/cambist/audit.jsonl' }, 'otlp'], page: 'audit.md' },
         readDestination,
       ),
     ),

@@ -100,9 +100,8 @@ export function refuseTies(drafts: readonly RouteDraft[]) {
     }
     if (earlier === undefined) continue;
     const other = placeOf(earlier, 'match');
-    draft.node
-      .at('match')
-      .error(`matches the same requests as ${other}: change the host, the path or a condition of one`);
+    const why = `matches the same requests as ${other}: change the host, the path or a condition of one`;
+    draft.node.at('match').error(why);
   }
 }
 

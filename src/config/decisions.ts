@@ -25,12 +25,8 @@ function listener(name: 'http' | 'grpc', description: string, example: string) {
       check({ listen, secret }, { node }) {
         if (listen === undefined || listen.kind === 'unix' || secret !== undefined || node.at('secret').broken) return;
         if (clientCertificateRule(listen.tls) === 'required') return;
-        node
-          .at('listen')
-          .error(
-            'hands out tokens to every client that reaches it: use a Unix socket, require client certificates ' +
-              '(tls.client_ca, or tls: spiffe), or set secret',
-          );
+        const fix = 'use a Unix socket, require client certificates (tls.client_ca, or tls: spiffe), or set secret';
+        node.at('listen').error(`hands out tokens to every client that reaches it: ${fix}`);
       },
     },
   );

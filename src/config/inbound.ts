@@ -159,12 +159,9 @@ export const inbound = optionalSection(
         node.warn('handles work for every host that reaches listen: set listen to loopback or to a Unix socket', 'key');
       }
       if (baggage === true && detached === 'allow') {
-        node
-          .at('detached')
-          .warn(
-            'with baggage, an agent whose users share a connection can send one user’s request with the token of another: ' +
-              'set baggage to false, and let the agent forward Authorization',
-          );
+        const why =
+          'with baggage, an agent whose users share a connection can send one user’s request with the token of another: set baggage to false, and let the agent forward Authorization';
+        node.at('detached').warn(why);
       }
     },
   },

@@ -91,9 +91,8 @@ export const intercept = optionalSection(
         node.warn('has no effect: listen is a Unix socket, which no proxy variable can name', 'key');
       }
       if (ca?.kind === 'dir' && !relative(trustDir, ca.dir).startsWith('..')) {
-        node
-          .at('trust_dir')
-          .error('contains the folder of the private key, which agents must not read: use another folder');
+        const why = 'contains the folder of the private key, which agents must not read: use another folder';
+        node.at('trust_dir').error(why);
       }
     },
   },

@@ -223,20 +223,14 @@ export function variants<const Tag extends string, const All extends Variants>(
     for (const name of Object.keys(written)) {
       if (name === tag || name in own || written[name] === undefined) continue;
       const owners = words.filter((each) => name in (all[each] ?? {}));
-      node
-        .at(name)
-        .error(
-          `has no meaning for ${tag} "${word}", only for ${owners.join(', ')}: remove it, or change the ${tag}`,
-          'key',
-        );
+      const why = `has no meaning for ${tag} "${word}", only for ${owners.join(', ')}`;
+      node.at(name).error(`${why}: remove it, or change the ${tag}`, 'key');
     }
     const values = readAll(own, written as never, node, scope);
     return isComplete(own, values) ? { [tag]: word, ...values } : undefined;
   };
-  return {
-    ...valueKey(schemaOf(keys), '', description, {}, read),
-    keys,
-  } as unknown as ReturnType<typeof variants<Tag, All>>;
+  const key = valueKey(schemaOf(keys), '', description, {}, read);
+  return { ...key, keys } as unknown as ReturnType<typeof variants<Tag, All>>;
 }
 
 /**

@@ -118,15 +118,13 @@ function chainOf(
   const { issuer, tokenEndpoint } = second;
   if (first === undefined) return undefined;
   if (first === second) {
-    node
-      .at('authorization_server')
-      .error('is also the authorization server of the route: name the server that issues the assertion');
+    const why = 'is also the authorization server of the route: name the server that issues the assertion';
+    node.at('authorization_server').error(why);
     return undefined;
   }
   if (issuer === undefined) {
-    node.error(
-      `authorization server "${second.name}" has no issuer, but the assertion needs one as its audience: set it there`,
-    );
+    const why = 'has no issuer, but the assertion needs one as its audience: set it there';
+    node.error(`authorization server "${second.name}" ${why}`);
     return undefined;
   }
   // RFC 7523 section 3 allows the token endpoint as audience. An ID-JAG allows only the issuer.

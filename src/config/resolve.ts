@@ -10,10 +10,10 @@ import { checkAgents, checkTeams, refuseSameNames, refuseSharedHeaders, refuseTi
 import { type Config, type ConfigFile, KEYS } from './config.ts';
 import { type Draft, readAll, type Scope } from './key.ts';
 import { resolveRoute } from './resolve-route.ts';
-import { needsCaller, type Route, whyUndecidable } from './route.ts';
+import { needsCaller, type Route, readsCaller, whyUndecidable } from './route.ts';
 import { readRouteKeys } from './route-keys.ts';
 import type { Sources } from './sources.ts';
-import { introspectingServers, routesUnawareOfDisabledUsers, signallingServers, usedServers } from './used-servers.ts';
+import { introspectingServers, signallingServers, usedServers } from './used-servers.ts';
 import { DEFAULT_SUBJECT_HEADER } from './verification.ts';
 
 /** Makes the config from a file whose shape has been checked. Undefined after an error, which is reported to `root`. */
@@ -139,9 +139,14 @@ function warnOfUnusedServers(
 
 function warnOfUnseenRevocations({ signals }: Pick<Config, 'signals'>, routes: readonly Route[], root: ConfigNode) {
   for (const { name, issuer } of signals?.transmitters ?? []) {
-    const unaware = routesUnawareOfDisabledUsers(issuer, routes).map((route) => `"${route}"`);
+    const isOfIssuer = ({ credential, subjectToken: { verify } }: Route): boolean =>
+      verify === undefined
+        ? credential.kind === 'exchange' && usedServers(credential).some((server) => server.issuer === issuer)
+        : verify.issuer === issuer && verify.introspection === undefined;
+    const isKeycloak = issuer.includes('/realms/');
+    const unaware = routes.filter((route) => isKeycloak && readsCaller(route) && isOfIssuer(route));
     if (unaware.length === 0) continue;
-    const why = `Keycloak sends no signal about disabled and deleted users, so routes serve them until cached tokens expire: set subject_token.verify.introspection for ${unaware.join(', ')}`;
+    const why = `Keycloak sends no signal about disabled and deleted users, so routes serve them until cached tokens expire: set subject_token.verify.introspection for ${unaware.map((route) => `"${route.name}"`).join(', ')}`;
     root.at('signals', 'transmitters', name).warn(why, 'key');
   }
 }

@@ -165,11 +165,9 @@ function serverOf({ url, sentinel, cluster }: Partial<Pick<Parts, 'url' | 'senti
 function refuseOpenNetworks(server: StoreServer, node: ConfigNode): void {
   const all = server.kind === 'standalone' ? [server.node] : server.nodes;
   if (all.every(({ host }) => mayUsePlainHttp(withBrackets(host)))) return;
-  const isUrl = server.kind === 'standalone';
+  const [place, fix] = server.kind === 'standalone' ? ['url', 'use rediss://'] : [server.kind, 'set tls'];
+  const why = 'plain TCP would show the password to the network outside this machine and cluster';
   node
-    .at(isUrl ? 'url' : server.kind)
-    .error(
-      `must use TLS, because plain TCP would show the password to the network outside this machine and cluster: ${isUrl ? 'use rediss://' : 'set tls'}, or set ` +
-        'allow_insecure_tcp: true if you trust the network',
-    );
+    .at(place)
+    .error(`must use TLS, because ${why}: ${fix}, or set allow_insecure_tcp: true if you trust the network`);
 }

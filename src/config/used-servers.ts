@@ -1,6 +1,6 @@
 import type { AssertionFrom, AuthorizationServer } from './authorization-server.ts';
 import type { Config } from './config.ts';
-import { type Credential, type Route, readsCaller } from './route.ts';
+import type { Credential } from './route.ts';
 import type { SubjectVerification } from './verification.ts';
 
 /** The authorization servers that a credential uses, in the order of their requests. */
@@ -38,17 +38,4 @@ export function signallingServers({ signals }: Pick<Config, 'signals'>): Authori
   return (signals?.transmitters ?? []).flatMap(({ client }) =>
     client === undefined ? [] : withIssuer(client.authorizationServer),
   );
-}
-
-/**
- * The names of the routes that serve disabled and deleted users of this issuer until cached tokens expire: Keycloak sends no signal
- * about them, and these routes do not introspect. Empty where the issuer is not a Keycloak.
- */
-export function routesUnawareOfDisabledUsers(issuer: string, routes: readonly Route[]): string[] {
-  if (!issuer.includes('/realms/')) return [];
-  const isOfIssuer = ({ credential, subjectToken: { verify } }: Route): boolean =>
-    verify === undefined
-      ? credential.kind === 'exchange' && usedServers(credential).some((server) => server.issuer === issuer)
-      : verify.issuer === issuer && verify.introspection === undefined;
-  return routes.filter((route) => readsCaller(route) && isOfIssuer(route)).map(({ name }) => name);
 }
