@@ -190,6 +190,19 @@ test('the pods have the user of the image and the version of the package', () =>
   assert.ok(webhookContainer.args?.includes(`--image=${webhookContainer.image}`));
 });
 
+test('the webhook fails closed, decides dry runs as well, and its namespace enforces the restricted standard', () => {
+  const [{ webhooks = [] } = {}] = parseDocuments<{ webhooks?: JsonObject[] }>(
+    readDeployFile('webhook/base/mutatingwebhook.yaml'),
+  );
+  const policies = webhooks.map(({ failurePolicy, sideEffects, timeoutSeconds }) => [
+    failurePolicy,
+    sideEffects,
+    timeoutSeconds,
+  ]);
+  assert.deepEqual(policies, [['Fail', 'None', 5]]);
+  assert.match(readDeployFile('webhook/base/namespace.yaml'), /pod-security\.kubernetes\.io\/enforce: restricted$/m);
+});
+
 test('a drain keeps one of two pods of the webhook, and a rollout keeps both', () => {
   const { spec } = readManifest<Manifest & { spec: object }>('webhook/base/poddisruptionbudget.yaml');
   assert.deepEqual(spec, { minAvailable: 1, selector: webhook.selector });
