@@ -10,7 +10,7 @@ import { injectPod } from '../../../src/kubernetes/pod-injection.ts';
 import { createWebhookMetrics } from '../../../src/kubernetes/webhook-metrics.ts';
 import { codeWords, fencedBlocks, readPagesIn, tableRows } from '../../harness/pages.ts';
 import { liveMetrics } from '../../integration/deploy/dashboard.ts';
-import { request } from './samples.ts';
+import { environment, request } from './samples.ts';
 
 const guide = readPagesIn('deploy');
 const kagentIn = (pages: string) =>
@@ -71,7 +71,7 @@ test('every tool server of the page matches a route, by the host that kagent nam
   assert.equal(config.host_header, 'x-kagent-host');
 });
 
-test('the intercepted Agent names the host of its route in the annotation, and the config listens for names', () => {
+test('the intercepted Agent names the host of its route in the annotation, the config listens for names, and each way injects it', () => {
   const annotations = getIn(intercepted, ['spec', 'declarative', 'deployment', 'annotations']) as Record<
     string,
     string
@@ -79,11 +79,18 @@ test('the intercepted Agent names the host of its route in the annotation, and t
   const block = fencedBlocks(guide, 'yaml cambist').find((text) => text.includes('name: releases')) ?? '';
   const keys = parse(block) as JsonObject;
   const labels = { 'cambist.dev/inject': 'enabled' };
-  const { template, outcome, reasons } = injectPod(
-    { metadata: { labels, annotations }, spec: { containers: [{ name: 'kagent' }] } },
-    request({ optIn: true }),
-  );
-  assert.equal(outcome, 'injected', reasons.join());
+  const injected = (more: Record<string, string> = {}) => {
+    const metadata = { labels, annotations: { ...annotations, ...more } };
+    const given = { metadata, spec: { containers: [{ name: 'kagent' }] } };
+    const { template, outcome, reasons } = injectPod(given, request({ optIn: true }));
+    assert.equal(outcome, 'injected', reasons.join());
+    return template;
+  };
+  const template = injected();
+  const proxied = injected({ 'cambist.dev/intercept': 'proxy' });
+  const packets = { 'cambist.dev/intercept': 'packets', 'cambist.dev/redirect-image': 'r/cambist-redirect:1' };
+  for (const other of [proxied, injected(packets)]) assert.equal(getIn(other, ['spec', 'hostAliases']), undefined);
+  assert.ok('HTTPS_PROXY' in environment(proxied, 'kagent') && !('HTTPS_PROXY' in environment(template, 'kagent')));
   const hosts = objectsOf(keys.routes).map(({ match }) => getIn(match, ['host']));
   assert.deepEqual(getIn(template, ['spec', 'hostAliases', 0, 'hostnames']), [...new Set(hosts)]);
   const text = stringify({ ...config, ...keys });
