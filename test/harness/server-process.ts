@@ -10,13 +10,16 @@ export interface ServerOptions {
   args: readonly string[];
   env?: Readonly<Record<string, string>>;
   cwd: string;
-  /** Returns 200 when the server is ready. */
-  readyUrl: string;
+  /** Returns 200 when the server is ready. A function looks in another way. */
+  readyUrl: string | (() => Promise<boolean>);
   /** The only trusted CA of an https `readyUrl`, in PEM format. */
   ca?: string;
-  startTimeoutMs: number;
+  /** Only a failing test waits this long. */
+  startTimeoutMs?: number;
+  stopSignal?: NodeJS.Signals;
 }
 
+const START_TIMEOUT_MS = 300_000;
 const POLL_INTERVAL_MS = 200;
 const STOP_TIMEOUT_MS = 15_000;
 
@@ -25,7 +28,8 @@ const STOP_TIMEOUT_MS = 15_000;
  * @throws Error with the output, if it exits early or takes too long
  */
 export async function startServer(options: ServerOptions) {
-  const { command, args, cwd, env = {}, readyUrl, ca, startTimeoutMs } = options;
+  const { command, args, cwd, env = {}, readyUrl, ca, startTimeoutMs = START_TIMEOUT_MS, stopSignal } = options;
+  const isUp = typeof readyUrl === 'string' ? () => isReady(readyUrl, ca) : readyUrl;
   const child = spawn(command, args, { cwd, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
   let output = '';
   for (const stream of [child.stdout, child.stderr]) {
@@ -38,16 +42,16 @@ export async function startServer(options: ServerOptions) {
     failure = new Error(`"${command}" is missing: install it to run this test`, { cause: error });
   });
   const deadlineMs = Date.now() + startTimeoutMs;
-  while (!(await isReady(readyUrl, ca))) {
+  while (!(await isUp())) {
     const hasExited = child.exitCode !== null || child.signalCode !== null;
     if (failure === undefined && !hasExited && Date.now() < deadlineMs) {
       await delay(POLL_INTERVAL_MS);
       continue;
     }
     await stop(child);
-    throw failure ?? new Error(`${readyUrl}: the server ${hasExited ? 'exited' : 'is not ready'}:\n${output}`);
+    throw failure ?? new Error(`${command}: the server ${hasExited ? 'exited' : 'is not ready'}:\n${output}`);
   }
-  return { output: () => output, close: () => stop(child) };
+  return { output: () => output, close: () => stop(child, stopSignal) };
 }
 
 async function isReady(url: string, ca: string | undefined): Promise<boolean> {
@@ -63,10 +67,10 @@ async function isReady(url: string, ca: string | undefined): Promise<boolean> {
   }
 }
 
-async function stop(child: ChildProcess): Promise<void> {
+async function stop(child: ChildProcess, signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
   if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
   const exited = once(child, 'exit');
-  child.kill('SIGTERM');
+  child.kill(signal);
   const force = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT_MS);
   await exited;
   clearTimeout(force);

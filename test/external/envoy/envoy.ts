@@ -5,9 +5,6 @@ import { type Lifetime, temporaryFolder } from '../../harness/lifetime.ts';
 import { startServer } from '../../harness/server-process.ts';
 import { installEnvoy } from '../installs.ts';
 
-/** A busy machine takes its time. */
-const START_MS = 120_000;
-
 /** Starts Envoy with static resources, as in its bootstrap. */
 export function startEnvoy(t: Lifetime, resources: Readonly<Record<string, unknown>>): Promise<void> {
   return runEnvoy(t, `static_resources: ${JSON.stringify(resources)}\n`);
@@ -24,7 +21,6 @@ export async function runEnvoy(t: Lifetime, bootstrap: string): Promise<void> {
     args: ['--config-path', path, '--log-level', 'warning', '--disable-hot-restart', '--concurrency', '1'],
     cwd: folder,
     readyUrl: `http://127.0.0.1:${admin}/ready`,
-    startTimeoutMs: START_MS,
   });
   t.after(close);
 }

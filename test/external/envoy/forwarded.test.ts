@@ -1,14 +1,12 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { writeFile } from 'node:fs/promises';
 import { Agent, request } from 'node:https';
-import { join } from 'node:path';
 import { json } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
-import { createCertificateAuthority } from '../../harness/certificates.ts';
+import { createCertificateAuthority, listenerTls } from '../../harness/certificates.ts';
 import { startGateway } from '../../harness/gateway.ts';
 import { freePort } from '../../harness/http-server.ts';
-import { temporaryFolder } from '../../harness/lifetime.ts';
+import { temporaryFolder, writerInto } from '../../harness/lifetime.ts';
 import { socketAddress, startEnvoy, typed } from './envoy.ts';
 
 const BILLING = 'spiffe://example.org/ns/team-a/sa/billing';
@@ -23,23 +21,12 @@ const authority = createCertificateAuthority();
  */
 async function start(t: TestContext, details: string) {
   const folder = temporaryFolder(t);
-  const file = async (name: string, text: string) => {
-    await writeFile(join(folder, name), text);
-    return join(folder, name);
-  };
-  const ca = await file('ca.pem', authority.cert);
-  const own = authority.issueServer();
+  const write = writerInto(folder);
+  const ca = write('ca.pem', authority.cert).file;
   const gateway = await startGateway(t, {
     route: { agents: ['billing'] },
     top: {
-      listen: {
-        address: '127.0.0.1:0',
-        tls: {
-          certificate: { file: await file('cambist.crt', own.cert) },
-          private_key: { file: await file('cambist.key', own.key) },
-          client_ca: { file: ca },
-        },
-      },
+      listen: { address: '127.0.0.1:0', tls: listenerTls(folder, authority) },
       agents: {
         forwarded: { from: [PROXY] },
         known: { billing: { spiffe_id: BILLING }, support: { spiffe_id: SUPPORT } },
@@ -49,15 +36,14 @@ async function start(t: TestContext, details: string) {
   const port = await freePort();
   const server = authority.issueServer();
   const client = authority.issueClient({ hosts: [PROXY] });
-  const pair = async (name: string, { cert, key }: typeof server) => ({
-    certificate_chain: { filename: await file(`${name}.crt`, cert) },
-    private_key: { filename: await file(`${name}.key`, key) },
+  const pair = (name: string, { cert, key }: typeof server) => ({
+    certificate_chain: { filename: write(`${name}.crt`, cert).file },
+    private_key: { filename: write(`${name}.key`, key).file },
   });
-  const tls = async (kind: string, certificate: object, fields: object = {}) => ({
+  const tls = (kind: string, certificate: object) => ({
     name: 'envoy.transport_sockets.tls',
     typed_config: typed(`transport_sockets.tls.v3.${kind}TlsContext`, {
       common_tls_context: { tls_certificates: [certificate], validation_context: { trusted_ca: { filename: ca } } },
-      ...fields,
     }),
   });
   const manager = typed('filters.network.http_connection_manager.v3.HttpConnectionManager', {
@@ -77,7 +63,7 @@ async function start(t: TestContext, details: string) {
         address: socketAddress(port),
         filter_chains: [
           {
-            transport_socket: await tls('Downstream', await pair('envoy', server)),
+            transport_socket: tls('Downstream', pair('envoy', server)),
             filters: [{ name: 'envoy.filters.network.http_connection_manager', typed_config: manager }],
           },
         ],
@@ -93,7 +79,7 @@ async function start(t: TestContext, details: string) {
             { lb_endpoints: [{ endpoint: { address: socketAddress(Number(new URL(gateway.app.url).port)) } }] },
           ],
         },
-        transport_socket: await tls('Upstream', await pair('client', client)),
+        transport_socket: tls('Upstream', pair('client', client)),
       },
     ],
   });

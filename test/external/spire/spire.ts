@@ -1,20 +1,15 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { eventually } from '../../harness/eventually.ts';
 import { freePort } from '../../harness/http-server.ts';
 import { type Lifetime, temporaryFolder } from '../../harness/lifetime.ts';
 import { runProgram } from '../../harness/run-command.ts';
+import { startServer } from '../../harness/server-process.ts';
 import { installSpire } from '../installs.ts';
 
 /** A real SPIRE server. */
 export type SpireServer = Awaited<ReturnType<typeof startSpireServer>>;
 
 export type SpireAgent = Awaited<ReturnType<typeof startSpireAgent>>;
-
-/** A busy machine takes its time. */
-const START_MS = 120_000;
 
 export async function startSpireServer(t: Lifetime, trustDomain: string) {
   const programs = await installSpire();
@@ -43,7 +38,7 @@ plugins {
     if (code !== 0) throw new Error(`spire-server ${command.join(' ')} failed:\n${stdout}${stderr}`);
     return stdout;
   };
-  await startProcess(t, server, ['run', '-config', join(folder, 'server.conf')], () => run('healthcheck'));
+  await startProcess(t, folder, server, ['run', '-config', join(folder, 'server.conf')], () => run('healthcheck'));
   const node = `spiffe://${trustDomain}/node`;
   return {
     trustDomain,
@@ -101,48 +96,32 @@ plugins {
     if (code !== 0) throw new Error(stderr);
   };
   const args = ['run', '-config', join(folder, 'agent.conf'), '-joinToken', joinToken];
-  let stop = await startProcess(t, program, args, healthy);
+  let stop = await startProcess(t, folder, program, args, healthy);
   return {
     /** The address of the Workload API. */
     address: `unix://${socket}`,
     /** Starts it again, with the key of its node from the first start. */
     async start() {
-      stop = await startProcess(t, program, args, healthy);
+      stop = await startProcess(t, folder, program, args, healthy);
     },
     stop: () => stop(),
   };
 }
 
-/** Starts a program, and waits until it is healthy. @returns stops it @throws Error with its output */
+/** Starts a program, and waits until it is healthy. @returns stops it */
 async function startProcess(
   t: Lifetime,
-  program: string,
+  cwd: string,
+  command: string,
   args: readonly string[],
   healthy: () => Promise<unknown>,
 ): Promise<() => Promise<void>> {
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-  let output = '';
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding('utf8').on('data', (text: string) => {
-      output += text;
-    });
-  }
-  const stop = () => stopProcess(child);
-  t.after(stop);
-  const isHealthy = (): Promise<boolean> => {
-    if (child.exitCode !== null) throw new Error(`${program} exited:\n${output}`);
-    return healthy().then(
+  const isHealthy = () =>
+    healthy().then(
       () => true,
       () => false,
     );
-  };
-  await eventually(`${program} is healthy`, isHealthy, START_MS, 200);
-  return stop;
-}
-
-async function stopProcess(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const exited = once(child, 'exit');
-  child.kill('SIGKILL');
-  await exited;
+  const { close } = await startServer({ command, args, cwd, readyUrl: isHealthy, stopSignal: 'SIGKILL' });
+  t.after(close);
+  return close;
 }
