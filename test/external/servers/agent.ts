@@ -10,10 +10,6 @@ import { assertProblem, type CallResponse, call } from '../../harness/http-call.
 import { createLeakWatch } from '../../harness/leaks.ts';
 import { runCommand } from '../../harness/run-command.ts';
 
-function authorized(token: string) {
-  return { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
-}
-
 /** Calls the backend's tool that returns the claims of the received token. */
 export async function whoami(url: string, token: string): Promise<Record<string, unknown>> {
   const client = await SDK_V1.connect(url, token);
@@ -24,7 +20,30 @@ export async function whoami(url: string, token: string): Promise<Record<string,
 
 /** Sends one request that the backend receives only if the exchange succeeds. */
 export function post(url: string, token: string): Promise<CallResponse> {
-  return call(url, { method: 'POST', headers: authorized(token), body: '{}' });
+  const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
+  return call(url, { method: 'POST', headers, body: '{}' });
+}
+
+/** @param client its id and secret, joined by a colon. The form names a client without a secret. */
+export async function requestToken(endpoint: string, form: Record<string, string>, client?: string) {
+  const response = await fetch(endpoint, {
+    method: 'POST',
+    headers: client === undefined ? {} : { authorization: `Basic ${Buffer.from(client).toString('base64')}` },
+    body: new URLSearchParams(form),
+  });
+  const body = (await response.json()) as Readonly<Record<string, string | undefined>>;
+  const { access_token: accessToken, refresh_token: refreshToken = '', id_token: idToken = '', error } = body;
+  if (accessToken === undefined) throw new Error(`the token request failed with ${response.status}: ${error}`);
+  return { accessToken, refreshToken, idToken };
+}
+
+/** `client_auth` with a secret in a file. */
+export function basicAuth(directory: string, file: string) {
+  return { method: 'client_secret_basic', client_secret: { file: join(directory, file) } };
+}
+
+export function routeTo(name: string, upstream: string | undefined, keys: object) {
+  return { name, match: { path: `/${name}` }, upstream, ...keys };
 }
 
 interface Finding {
@@ -36,16 +55,12 @@ interface Finding {
   readonly claims?: Record<string, unknown>;
 }
 
-/** A mistake in a setup, the error that callers get, and the finding of `cambist doctor`. */
-export interface Mistake {
+/** A mistake in a setup, the error that callers get, and the finding of `cambist doctor`, with its texts. */
+interface Mistake extends Partial<Readonly<Record<'fix' | 'why' | 'what', RegExp>>> {
   readonly mistake: string;
   readonly route: string;
   readonly code: ErrorCode;
   readonly finding: string;
-  /** The fix, the reason and the mistake in the finding. */
-  readonly fix?: RegExp;
-  readonly why?: RegExp;
-  readonly what?: RegExp;
   /** The default signs in. */
   readonly token?: () => Promise<string>;
 }

@@ -11,10 +11,8 @@ import { keepParts, temporaryFolder } from '../../harness/lifetime.ts';
 import { type McpBackend, startMcpBackend } from '../../harness/mcp-fixture/server.ts';
 import { fencedBlocks } from '../../harness/pages.ts';
 import { BUILT_PROGRAM, runCommand, runProgram } from '../../harness/run-command.ts';
-import { JAVA_OPTIONS, type Keycloak, startKeycloak } from './keycloak.ts';
-
-const ADMIN_PASSWORD = 'throwaway-password-of-admin';
-const USER_PASSWORD = 'throwaway-password-of-alice';
+import { ADMIN, JAVA_OPTIONS, type Keycloak, startKeycloak } from './keycloak.ts';
+import { USER } from './keycloak-realms.ts';
 
 let folder: string;
 let keycloak: Keycloak;
@@ -23,12 +21,7 @@ const lifetime = keepParts();
 
 before(async () => {
   folder = temporaryFolder(lifetime);
-  keycloak = await startKeycloak([], {
-    KC_BOOTSTRAP_ADMIN_USERNAME: 'admin',
-    KC_BOOTSTRAP_ADMIN_PASSWORD: ADMIN_PASSWORD,
-    KC_FEATURES: 'identity-assertion-jwt',
-  });
-  lifetime.keep(keycloak);
+  keycloak = lifetime.keep(await startKeycloak([], { KC_FEATURES: 'identity-assertion-jwt' }));
   for (const name of ['github-mcp', 'warehouse-mcp']) {
     const trust = { issuer: keycloak.issuer('agents'), jwksUri: keycloak.jwksUri('agents') };
     backends.set(name, await startMcpBackend(lifetime, { name, resource: name, ...trust }));
@@ -52,8 +45,8 @@ async function follow(page: string, local = atTestServers): Promise<string> {
       HOME: folder,
       // kcadm.sh reads them. It starts Java for each command.
       KC_OPTS: JAVA_OPTIONS,
-      KC_CLI_PASSWORD: ADMIN_PASSWORD,
-      ALICE_PASSWORD: USER_PASSWORD,
+      KC_CLI_PASSWORD: ADMIN.password,
+      ALICE_PASSWORD: USER.password,
     },
   });
   assert.equal(code, 0, `${stdout}\n${stderr}`);
@@ -89,7 +82,7 @@ test('the commands of the workloads page set up client credentials and a signed 
   await follow('workloads.md');
   await writeRecipe('private-key-jwt.yaml', (text) =>
     text
-      .replace('https://idp.example.com/oauth2/token', `${keycloak.issuer('agents')}/protocol/openid-connect/token`)
+      .replace('https://idp.example.com/oauth2/token', `${keycloak.openid('agents')}/token`)
       .replace('assertion_audience: https://idp.example.com', `assertion_audience: ${keycloak.issuer('agents')}`)
       .replace(/^ *key_id:.*\n/m, '')
       .concat('    audience: github-mcp\n'),

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { join } from 'node:path';
 import { after, type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { WebSocket } from 'undici';
@@ -14,10 +13,10 @@ import { createLeakWatch } from '../../harness/leaks.ts';
 import { keepParts } from '../../harness/lifetime.ts';
 import { runCommand } from '../../harness/run-command.ts';
 import { startWebSocketServer } from '../../harness/web-socket-server.ts';
+import { basicAuth, routeTo } from './agent.ts';
 import { committedRealm, startKeycloak } from './keycloak.ts';
 import { REALM, SECRET } from './keycloak-realms.ts';
 import {
-  ADMIN,
   RECEIVERS,
   revocationRealm,
   type Session,
@@ -47,23 +46,13 @@ const LOGOUT_OF_ALL = {
 const EVENT_FOR_ONE = { poll: 1, push: 1 } as const;
 const EVENT_FOR_ALL = { poll: SESSIONS, push: SESSIONS } as const;
 
-type Action = readonly [
-  action: string,
-  isForUser: boolean,
-  Partial<Ended>,
-  () => (session: Session) => Promise<unknown>,
-];
-const ACTIONS: readonly Action[] = [
+type End = (session: Session) => Promise<unknown>;
+const ACTIONS: readonly (readonly [action: string, isForUser: boolean, Partial<Ended>, how: () => End])[] = [
   ['the user signs out', false, { ...LOGOUT_OF_ONE, ...EVENT_FOR_ONE }, () => sessions.signOut],
   ['the user signs out in a browser', false, LOGOUT_OF_ONE, () => sessions.endSessionByBrowser],
   ['the user signs out of all devices', true, LOGOUT_OF_ALL, () => sessions.signOutEverywhere],
   ['an administrator ends one session', false, LOGOUT_OF_ONE, () => sessions.endSession],
-  [
-    'an administrator ends all sessions of a user',
-    true,
-    { ...LOGOUT_OF_ALL, ...EVENT_FOR_ALL },
-    () => sessions.logOutUser,
-  ],
+  ['an administrator ends all sessions', true, { ...LOGOUT_OF_ALL, ...EVENT_FOR_ALL }, () => sessions.logOutUser],
   ['an administrator sets a password', true, EVENT_FOR_ALL, () => sessions.resetPassword],
   ['an administrator disables a user', true, { introspection: SESSIONS }, () => sessions.disableUser],
   ['an administrator deletes a user', true, { introspection: SESSIONS }, () => sessions.deleteUser],
@@ -95,8 +84,6 @@ const users = ACTIONS.length + CHANNELS.length;
 const keycloak = lifetime.keep(
   await startKeycloak([revocationRealm(await committedRealm(), users, receivers)], {
     KC_FEATURES: 'ssf',
-    KC_BOOTSTRAP_ADMIN_USERNAME: ADMIN.name,
-    KC_BOOTSTRAP_ADMIN_PASSWORD: ADMIN.password,
     KC_SPI_SSF_TRANSMITTER__DEFAULT__ALLOW_INSECURE_PUSH_TARGETS: 'true',
     // As the documentation of the recipe says. The default is 30 seconds.
     KC_SPI_SSF_TRANSMITTER__DEFAULT__OUTBOX_DRAINER_INTERVAL: '500ms',
@@ -134,19 +121,10 @@ async function start(way: Way, transmitter?: object): Promise<CambistProcess> {
   const cambist = await startCambist(lifetime, {
     files: { secret: SECRET, pushed: PUSHED },
     config: (directory) => {
-      const server = (client_id: string) => ({
-        issuer,
-        client_id,
-        client_auth: { method: 'client_secret_basic', client_secret: { file: join(directory, 'secret') } },
-        timeout: TOKEN_TIMEOUT,
-      });
-      const route = (path: string, url: string) => ({
-        name: path,
-        match: { path: `/${path}` },
-        upstream: url,
-        authorization_server: 'keycloak',
-        audience: 'github-mcp',
-      });
+      const client_auth = basicAuth(directory, 'secret');
+      const server = (client_id: string) => ({ issuer, client_id, client_auth, timeout: TOKEN_TIMEOUT });
+      const route = (path: string, url: string) =>
+        routeTo(path, url, { authorization_server: 'keycloak', audience: 'github-mcp' });
       return {
         authorization_servers: {
           keycloak: server('cambist'),

@@ -1,8 +1,8 @@
 import { decodeJwt } from 'jose';
-import type { Keycloak, Realm } from './keycloak.ts';
+import { requestToken } from './agent.ts';
+import { ADMIN, type Keycloak, type Realm } from './keycloak.ts';
 import { REALM, SECRET, USER } from './keycloak-realms.ts';
 
-export const ADMIN = { name: 'throwaway-admin', password: 'throwaway-password-of-admin' };
 /** The clients of cambist at the transmitter, one for each stream. */
 export const RECEIVERS = { push: 'signals-by-push', poll: 'signals-by-poll' } as const;
 export const SIGNALS_AUDIENCE = 'cambist-signals';
@@ -71,49 +71,32 @@ export function revocationRealm(committed: Realm, users: number, receivers: Read
   };
 }
 
-export interface Session {
-  readonly client: string;
-  readonly accessToken: string;
-  readonly refreshToken: string;
-  readonly idToken: string;
-  readonly sid: string;
-  readonly userId: string;
+export type Session = Awaited<ReturnType<typeof signIn>>;
+
+async function signIn(keycloak: Keycloak, name: string, client: string) {
+  const tokens = await keycloak.signIn(REALM, client, { ...USER, name });
+  const { sid, sub: userId = '' } = decodeJwt<{ sid: string }>(tokens.accessToken);
+  return { client, ...tokens, sid, userId };
 }
 
 /** Requests of users, operators and administrators to Keycloak. */
 export function sessionsOf(keycloak: Keycloak) {
-  const openid = (realm: string) => `${keycloak.issuer(realm)}/protocol/openid-connect`;
-
-  async function requestToken(realm: string, form: Record<string, string>): Promise<Record<string, string>> {
-    const response = await fetch(`${openid(realm)}/token`, { method: 'POST', body: new URLSearchParams(form) });
-    const body = (await response.json()) as Record<string, string>;
-    if (response.status !== 200) throw new Error(`token request failed with ${response.status}: ${body.error}`);
-    return body;
-  }
-
-  async function signIn(username: string, client: string): Promise<Session> {
-    const { password } = USER;
-    const form = { grant_type: 'password', client_id: client, scope: 'openid', username, password };
-    const { access_token = '', refresh_token = '', id_token = '' } = await requestToken(REALM, form);
-    const { sid, sub: userId = '' } = decodeJwt<{ sid: string }>(access_token);
-    return { client, accessToken: access_token, refreshToken: refresh_token, idToken: id_token, sid, userId };
-  }
+  const openid = keycloak.openid(REALM);
 
   async function asAdmin(method: string, path: string, body?: object): Promise<unknown> {
-    const form = { grant_type: 'password', client_id: 'admin-cli', username: ADMIN.name, password: ADMIN.password };
-    const { access_token: token } = await requestToken('master', form);
-    return send(method, `${keycloak.url}/admin/realms/${REALM}${path}`, `Bearer ${token}`, body);
+    const { accessToken } = await keycloak.signIn('master', 'admin-cli', ADMIN);
+    return send(method, `${keycloak.url}/admin/realms/${REALM}${path}`, accessToken, body);
   }
 
   /** A request of a receiver of Shared Signals. */
   async function asReceiver(clientId: string, method: string, path: string, body?: object): Promise<unknown> {
-    const form = { grant_type: 'client_credentials', client_id: clientId, client_secret: SECRET };
-    const { access_token: token } = await requestToken(REALM, { ...form, scope: 'ssf.read ssf.manage' });
-    return send(method, `${keycloak.issuer(REALM)}/ssf/transmitter${path}`, `Bearer ${token}`, body);
+    const form = { grant_type: 'client_credentials', scope: 'ssf.read ssf.manage' };
+    const { accessToken } = await requestToken(`${openid}/token`, form, `${clientId}:${SECRET}`);
+    return send(method, `${keycloak.issuer(REALM)}/ssf/transmitter${path}`, accessToken, body);
   }
 
   return {
-    signIn,
+    signIn: (user: string, client: string) => signIn(keycloak, user, client),
     /** Creates a stream of the events that revoke. @returns where it is polled */
     async createStream(way: keyof typeof RECEIVERS, delivery: object): Promise<string> {
       const { delivery: created } = (await asReceiver(RECEIVERS[way], 'POST', '/streams', {
@@ -145,34 +128,28 @@ export function sessionsOf(keycloak: Keycloak) {
     deleteUser: ({ userId }: Session) => asAdmin('DELETE', `/users/${userId}`),
     /** "Sign out all devices" of the account console. */
     signOutEverywhere: ({ accessToken }: Session) =>
-      send('DELETE', `${keycloak.issuer(REALM)}/account/sessions?current=true`, `Bearer ${accessToken}`),
+      send('DELETE', `${keycloak.issuer(REALM)}/account/sessions?current=true`, accessToken),
     /** Ends the sessions of all users, in the admin API. */
     logOutRealm: () => asAdmin('POST', '/logout-all'),
     /** The user signs out at the agent. */
     async signOut({ client, refreshToken }: Session): Promise<void> {
       const body = new URLSearchParams({ client_id: client, refresh_token: refreshToken });
-      const response = await fetch(`${openid(REALM)}/logout`, { method: 'POST', body });
+      const response = await fetch(`${openid}/logout`, { method: 'POST', body });
       if (response.status !== 204) throw new Error(`sign-out failed with ${response.status}`);
     },
     /** The end-session endpoint (OpenID Connect RP-Initiated Logout). */
     async endSessionByBrowser({ idToken }: Session): Promise<void> {
       const query = new URLSearchParams({ id_token_hint: idToken });
-      const response = await fetch(`${openid(REALM)}/logout?${query}`, { redirect: 'manual' });
+      const response = await fetch(`${openid}/logout?${query}`, { redirect: 'manual' });
       if (response.status >= 400) throw new Error(`end-session failed with ${response.status}`);
     },
   };
 }
 
-async function send(method: string, url: string, authorization: string, body?: object): Promise<unknown> {
-  const response = await fetch(url, {
-    method,
-    headers: {
-      authorization,
-      accept: 'application/json',
-      ...(body !== undefined && { 'content-type': 'application/json' }),
-    },
-    ...(body !== undefined && { body: JSON.stringify(body) }),
-  });
+async function send(method: string, url: string, token: string, body?: object): Promise<unknown> {
+  const headers = { authorization: `Bearer ${token}`, accept: 'application/json' };
+  const json = body && { headers: { ...headers, 'content-type': 'application/json' }, body: JSON.stringify(body) };
+  const response = await fetch(url, { method, headers, ...json });
   const text = await response.text();
   if (!response.ok) throw new Error(`${method} ${url} returned ${response.status}: ${text}`);
   return text === '' ? undefined : JSON.parse(text);

@@ -11,7 +11,7 @@ import { call } from '../../harness/http-call.ts';
 import { keepParts } from '../../harness/lifetime.ts';
 import { type McpBackend, startMcpBackend } from '../../harness/mcp-fixture/server.ts';
 import { sumSamples } from '../../harness/metric-samples.ts';
-import { post, startAgent, whoami } from './agent.ts';
+import { basicAuth, post, requestToken, routeTo, startAgent, whoami } from './agent.ts';
 import { committedRealm, startKeycloak } from './keycloak.ts';
 import {
   ACTOR,
@@ -52,31 +52,24 @@ const files = {
   key: await exportPKCS8(privateKey),
   'actor-token': 'throwaway-until-the-test-writes-one',
 };
-const signInTo = (realm: string, client = 'agent') => keycloak.signIn(realm, client, USER);
+const signInTo = async (realm: string, client = 'agent') => (await keycloak.signIn(realm, client, USER)).accessToken;
 const agent = await startAgent(files, config, () => signInTo(REALM));
 const { cambist, leaks, keep, signIn, url, examine, declareMistakes } = agent;
 const signInToMistaken = () => signInTo(MISTAKEN_REALM);
 
 /** The recipe, with another server and route for each tested client. */
 function config(directory: string) {
-  const basic = (file: string) => ({
-    method: 'client_secret_basic',
-    client_secret: { file: join(directory, file) },
-  });
-  const server = (realm: string, clientId: string, auth: object = basic('secret')) => ({
+  const server = (realm: string, client_id: string, client_auth: object = basicAuth(directory, 'secret')) => ({
     issuer: keycloak.issuer(realm),
-    client_id: clientId,
-    client_auth: auth,
+    client_id,
+    client_auth,
   });
   const signing = { method: 'private_key_jwt', private_key: { file: join(directory, 'key') }, key_id: 'throwaway' };
-  const route = (name: string, authorizationServer: string, realm: string, audience: string, more: object = {}) => ({
-    name,
-    match: { path: `/${name}` },
-    upstream: (backends.get(`${realm}/${audience}`) ?? [...backends.values()][0])?.url,
-    authorization_server: authorizationServer,
-    audience,
-    ...more,
-  });
+  const route = (name: string, authorization_server: string, audience: string, more: object = {}) => {
+    const realm = authorization_server === 'keycloak' ? REALM : MISTAKEN_REALM;
+    const { url } = backends.get(`${realm}/${audience}`) ?? [...backends.values()][0] ?? {};
+    return routeTo(name, url, { authorization_server, audience, ...more });
+  };
   return {
     audit: { to: { file: 'audit.jsonl' }, claims: ['sub', 'preferred_username', 'azp', 'act'] },
     authorization_servers: {
@@ -85,25 +78,19 @@ function config(directory: string) {
       mapperless: server(MISTAKEN_REALM, MISTAKES.withoutMapper),
       off: server(MISTAKEN_REALM, MISTAKES.switchedOff),
       signing: server(MISTAKEN_REALM, MISTAKES.signing, signing),
-      stranger: server(MISTAKEN_REALM, 'cambist', basic('wrong-secret')),
+      stranger: server(MISTAKEN_REALM, 'cambist', basicAuth(directory, 'wrong-secret')),
     },
     routes: [
       ...recipe.routes.map((keys) => ({
-        ...route(keys.name, 'keycloak', REALM, keys.audience),
+        ...route(keys.name, 'keycloak', keys.audience),
         ...keys,
         upstream: backends.get(`${REALM}/${keys.audience}`)?.url,
       })),
-      route('unknown', 'keycloak', REALM, 'nobody-mcp'),
-      route('delegated', 'keycloak', REALM, 'docs-mcp', {
-        actor_token: { file: join(directory, 'actor-token') },
-      }),
-      route('mistaken', 'mistaken', MISTAKEN_REALM, 'github-mcp'),
-      route('mapperless', 'mapperless', MISTAKEN_REALM, 'github-mcp'),
-      route('off', 'off', MISTAKEN_REALM, 'github-mcp'),
-      route('signing', 'signing', MISTAKEN_REALM, 'github-mcp'),
-      route('stranger', 'stranger', MISTAKEN_REALM, 'github-mcp'),
-      route('by-resource', 'keycloak', REALM, 'github-mcp', { audience: undefined, resource: RESOURCE }),
-      route('by-unknown-resource', 'keycloak', REALM, 'docs-mcp', {
+      route('unknown', 'keycloak', 'nobody-mcp'),
+      route('delegated', 'keycloak', 'docs-mcp', { actor_token: { file: join(directory, 'actor-token') } }),
+      ...['mistaken', 'mapperless', 'off', 'signing', 'stranger'].map((name) => route(name, name, 'github-mcp')),
+      route('by-resource', 'keycloak', 'github-mcp', { audience: undefined, resource: RESOURCE }),
+      route('by-unknown-resource', 'keycloak', 'docs-mcp', {
         credential: 'client_credentials',
         audience: undefined,
         resource: 'https://nobody-mcp.example.com/mcp',
@@ -121,12 +108,6 @@ test('sends each backend a token only for itself, with the same subject', async 
   assert.equal(github.sub, docs.sub);
   const direct = await post(backends.get(`${REALM}/github-mcp`)?.url ?? '', token);
   assert.equal(direct.status, 401, "the backend refuses the caller's own token");
-});
-
-test('doctor finds no problem in a correct setup, and shows the claims', async () => {
-  const { code, errors, claims } = await examine('github', await signIn());
-  assert.deepEqual([code, errors], [0, []]);
-  assert.equal(claims?.aud, 'github-mcp');
 });
 
 declareMistakes([
@@ -239,9 +220,7 @@ test('Keycloak ignores the token of an agent as well, and each agent has a token
 });
 
 test('with that feature, client credentials fail for a known resource', async () => {
-  const form = new URLSearchParams({ grant_type: 'client_credentials', resource: RESOURCE });
-  const authorization = `Basic ${Buffer.from(`cambist:${SECRET}`).toString('base64')}`;
-  const endpoint = `${keycloak.issuer(REALM)}/protocol/openid-connect/token`;
-  const { status } = await fetch(endpoint, { method: 'POST', body: form, headers: { authorization } });
-  assert.equal(status, 500);
+  const form = { grant_type: 'client_credentials', resource: RESOURCE };
+  const requested = requestToken(`${keycloak.openid(REALM)}/token`, form, `cambist:${SECRET}`);
+  await assert.rejects(requested, /failed with 500/);
 });

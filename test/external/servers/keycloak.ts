@@ -3,12 +3,16 @@ import { join } from 'node:path';
 import { freePort } from '../../harness/http-server.ts';
 import { startServer } from '../../harness/server-process.ts';
 import { installKeycloak } from '../installs.ts';
+import { requestToken } from './agent.ts';
 
 /** A start with other features builds the server, which takes minutes on a busy machine. Only a failing test waits this long. */
 const START_TIMEOUT_MS = 600_000;
 
 /** The processes are short-lived, so the optimizing compiler would cost more time than it saves. */
 export const JAVA_OPTIONS = '-XX:TieredStopAtLevel=1';
+
+/** The first administrator. The commands of the pages use the name. */
+export const ADMIN = { name: 'admin', password: 'throwaway-password-of-admin' };
 
 export type Realm = Readonly<Record<string, unknown>> & { readonly realm: string };
 
@@ -21,7 +25,7 @@ export async function committedRealm(): Promise<Realm> {
 
 /**
  * Starts Keycloak from Maven Central, in development mode, with an in-memory database and these realms.
- * @param env more environment variables, such as those of the first administrator
+ * @param env more environment variables
  */
 export async function startKeycloak(realms: readonly Realm[], env: Record<string, string> = {}) {
   const home = await installKeycloak();
@@ -42,29 +46,31 @@ export async function startKeycloak(realms: readonly Realm[], env: Record<string
       '--http-host=127.0.0.1',
       `--http-port=${port}`,
     ],
-    env: { JAVA_OPTS_APPEND: JAVA_OPTIONS, ...env },
+    env: {
+      JAVA_OPTS_APPEND: JAVA_OPTIONS,
+      KC_BOOTSTRAP_ADMIN_USERNAME: ADMIN.name,
+      KC_BOOTSTRAP_ADMIN_PASSWORD: ADMIN.password,
+      ...env,
+    },
     cwd: home,
     readyUrl: `${url}/realms/${realms[0]?.realm ?? 'master'}/.well-known/openid-configuration`,
     startTimeoutMs: START_TIMEOUT_MS,
   });
   const issuer = (realm: string) => `${url}/realms/${realm}`;
+  const openid = (realm: string) => `${issuer(realm)}/protocol/openid-connect`;
   return {
     url,
     /** The folder of its command-line tools. */
     bin: join(home, 'bin'),
     issuer,
-    jwksUri: (realm: string) => `${issuer(realm)}/protocol/openid-connect/certs`,
-    /** Signs in a user with the direct grant. @returns the access token */
-    signIn: (realm: string, client: string, user: { name: string; password: string }) =>
-      signIn(`${issuer(realm)}/protocol/openid-connect/token`, client, user),
+    /** The folder of the endpoints of a realm. */
+    openid,
+    jwksUri: (realm: string) => `${openid(realm)}/certs`,
+    /** Signs in a user with the direct grant. */
+    signIn: (realm: string, client: string, { name, password }: typeof ADMIN) => {
+      const form = { grant_type: 'password', client_id: client, scope: 'openid', username: name, password };
+      return requestToken(`${openid(realm)}/token`, form);
+    },
     close: server.close,
   };
-}
-
-async function signIn(endpoint: string, client: string, user: { name: string; password: string }): Promise<string> {
-  const form = { grant_type: 'password', client_id: client, username: user.name, password: user.password };
-  const response = await fetch(endpoint, { method: 'POST', body: new URLSearchParams(form) });
-  const { access_token: token } = (await response.json()) as { access_token?: string };
-  if (token === undefined) throw new Error(`sign-in failed with status ${response.status}`);
-  return token;
 }

@@ -8,7 +8,7 @@ import { echo, startFakeUpstream } from '../../harness/fake-upstream.ts';
 import { call } from '../../harness/http-call.ts';
 import { keepParts } from '../../harness/lifetime.ts';
 import { type McpBackend, startMcpBackend } from '../../harness/mcp-fixture/server.ts';
-import { post, startAgent, whoami } from './agent.ts';
+import { basicAuth, post, routeTo, startAgent, whoami } from './agent.ts';
 import { SPRING_SECRETS, startSpring } from './spring.ts';
 
 const lifetime = keepParts();
@@ -23,15 +23,10 @@ function config(directory: string) {
   const client = (id: keyof typeof SPRING_SECRETS) => ({
     issuer: server.issuer,
     client_id: id,
-    client_auth: { method: 'client_secret_basic', client_secret: { file: join(directory, id) } },
+    client_auth: basicAuth(directory, id),
   });
-  const route = (name: string, upstream: McpBackend, more: object) => ({
-    name,
-    match: { path: `/${name}` },
-    upstream: upstream.url,
-    authorization_server: 'customized',
-    ...more,
-  });
+  const route = (name: string, { url }: McpBackend, keys: object) =>
+    routeTo(name, url, { authorization_server: 'customized', ...keys });
   return {
     audit: { to: { file: 'audit.jsonl' } },
     authorization_servers: { plain: client('cambist'), customized: client('cambist-customized') },
@@ -113,15 +108,7 @@ test('says in the issued token which agent of a gateway acts', async (t) => {
       },
       known: { billing: { subject: 'workload' }, support: { subject: 'other-workload' } },
     },
-    routes: [
-      {
-        name: 'delegated',
-        match: { path: '/' },
-        upstream: upstream.url,
-        audience: 'github-mcp',
-        actor_token: { from: 'agent' },
-      },
-    ],
+    routes: [routeTo('delegated', upstream.url, { audience: 'github-mcp', actor_token: { from: 'agent' } })],
   });
   const authorization = `Bearer ${await signIn()}`;
   const [billing, renewed, support] = [
@@ -130,7 +117,7 @@ test('says in the issued token which agent of a gateway acts', async (t) => {
     await server.workloadToken('other-workload'),
   ];
   for (const token of [billing, renewed, support, billing]) {
-    const { status } = await call(app.url, { headers: { authorization, 'x-agent-token': token } });
+    const { status } = await call(`${app.url}/delegated`, { headers: { authorization, 'x-agent-token': token } });
     assert.equal(status, 200);
   }
   const received = upstream.requests.map(({ headers }) => String(headers.authorization).replace('Bearer ', ''));

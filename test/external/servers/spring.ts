@@ -1,8 +1,7 @@
 import { freePort } from '../../harness/http-server.ts';
 import { startServer } from '../../harness/server-process.ts';
 import { installSpring } from '../installs.ts';
-
-const START_TIMEOUT_MS = 300_000;
+import { requestToken } from './agent.ts';
 
 /** Must match `spring/src/main/resources/application.yaml`. */
 const AGENT = 'agent:throwaway-secret-of-agent';
@@ -29,14 +28,16 @@ export async function startSpring() {
     ],
     cwd: folder,
     readyUrl: `${issuer}/.well-known/openid-configuration`,
-    startTimeoutMs: START_TIMEOUT_MS,
   });
   return {
     issuer,
     jwksUri: `${issuer}/oauth2/jwks`,
     signIn: () => signIn(issuer),
-    workloadToken: (client: 'workload' | 'other-workload' = 'workload') =>
-      requestToken(issuer, `${client}:throwaway-secret-of-${client}`, { grant_type: 'client_credentials' }),
+    async workloadToken(client: 'workload' | 'other-workload' = 'workload') {
+      const form = { grant_type: 'client_credentials' };
+      return (await requestToken(`${issuer}/oauth2/token`, form, `${client}:throwaway-secret-of-${client}`))
+        .accessToken;
+    },
     close: server.close,
   };
 }
@@ -44,12 +45,8 @@ export async function startSpring() {
 /** Signs in like a browser: authorize, submit the login form, authorize again. Then redeems the code. */
 async function signIn(issuer: string): Promise<string> {
   const visit = browser();
-  const query = new URLSearchParams({
-    response_type: 'code',
-    client_id: 'agent',
-    redirect_uri: CALLBACK,
-    scope: 'mcp',
-  });
+  const asked = { response_type: 'code', client_id: 'agent', redirect_uri: CALLBACK, scope: 'mcp' };
+  const query = new URLSearchParams(asked);
   const authorize = `${issuer}/oauth2/authorize?${query}`;
   await visit(authorize);
   const page = await (await visit(`${issuer}/login`)).text();
@@ -58,19 +55,8 @@ async function signIn(issuer: string): Promise<string> {
   const back = (await visit(authorize)).headers.get('location') ?? '';
   const code = URL.canParse(back) ? new URL(back).searchParams.get('code') : null;
   if (code === null) throw new Error('sign-in returned no code');
-  return requestToken(issuer, AGENT, { grant_type: 'authorization_code', code, redirect_uri: CALLBACK });
-}
-
-/** @param client its id and secret, joined by a colon */
-async function requestToken(issuer: string, client: string, form: Record<string, string>): Promise<string> {
-  const response = await fetch(`${issuer}/oauth2/token`, {
-    method: 'POST',
-    headers: { authorization: `Basic ${Buffer.from(client).toString('base64')}` },
-    body: new URLSearchParams(form),
-  });
-  const { access_token: token } = (await response.json()) as { access_token?: string };
-  if (token === undefined) throw new Error(`the token request failed with status ${response.status}`);
-  return token;
+  const form = { grant_type: 'authorization_code', code, redirect_uri: CALLBACK };
+  return (await requestToken(`${issuer}/oauth2/token`, form, AGENT)).accessToken;
 }
 
 /** A client that keeps cookies and does not follow redirects. */

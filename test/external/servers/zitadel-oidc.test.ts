@@ -1,39 +1,49 @@
 import assert from 'node:assert/strict';
-import { join } from 'node:path';
+import { dirname } from 'node:path';
 import { after, test } from 'node:test';
+import { freePort } from '../../harness/http-server.ts';
 import { keepParts } from '../../harness/lifetime.ts';
 import { type McpBackend, startMcpBackend } from '../../harness/mcp-fixture/server.ts';
-import { startAgent, whoami } from './agent.ts';
-import { startZitadelOidc, ZITADEL_SECRET } from './zitadel-oidc.ts';
+import { startServer } from '../../harness/server-process.ts';
+import { installZitadelOidc } from '../installs.ts';
+import { basicAuth, requestToken, routeTo, startAgent, whoami } from './agent.ts';
 
 const AUDIENCES = ['github-mcp', 'docs-mcp'];
+/** Must match `zitadel-oidc/main.go`. */
+const SECRET = 'throwaway+secret%2Fof cambist';
+/** The service user of zitadel/oidc's example. */
+const SERVICE_USER = 'sid1:verysecret';
 
 const lifetime = keepParts();
 after(lifetime.close);
-const server = lifetime.keep(await startZitadelOidc());
+const program = await installZitadelOidc();
+const address = `127.0.0.1:${await freePort()}`;
+const issuer = `http://${address}`;
+lifetime.keep(
+  await startServer({
+    command: program,
+    args: [address],
+    cwd: dirname(program),
+    readyUrl: `${issuer}/.well-known/openid-configuration`,
+  }),
+);
 const backends: McpBackend[] = [];
-for (const audience of AUDIENCES) {
-  backends.push(await startMcpBackend(lifetime, { ...server, name: audience, resource: audience }));
+for (const name of AUDIENCES) {
+  backends.push(await startMcpBackend(lifetime, { issuer, jwksUri: `${issuer}/keys`, name, resource: name }));
 }
-const { url, signIn, declareMistakes } = await startAgent({ secret: ZITADEL_SECRET }, config, server.signIn);
+const { url, signIn, declareMistakes } = await startAgent({ secret: SECRET }, config, async () => {
+  const form = { grant_type: 'client_credentials', scope: 'openid' };
+  return (await requestToken(`${issuer}/oauth/token`, form, SERVICE_USER)).accessToken;
+});
 
 function config(directory: string) {
-  const client = (encoding: string) => ({
-    issuer: server.issuer,
+  const client = (basic_encoding: string) => ({
+    issuer,
     client_id: 'cambist',
-    client_auth: {
-      method: 'client_secret_basic',
-      client_secret: { file: join(directory, 'secret') },
-      basic_encoding: encoding,
-    },
+    client_auth: { ...basicAuth(directory, 'secret'), basic_encoding },
   });
-  const route = (name: string, more: object) => ({
-    name,
-    match: { path: `/${name}` },
-    upstream: backends[0]?.url,
-    authorization_server: 'main',
-    ...more,
-  });
+  const route = (name: string, keys: object) =>
+    routeTo(name, backends[0]?.url, { authorization_server: 'main', ...keys });
   return {
     authorization_servers: { main: client('form'), undecoded: client('raw') },
     routes: [
