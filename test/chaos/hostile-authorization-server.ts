@@ -64,15 +64,15 @@ export async function startHostileAuthorizationServer(
   /** Issues something that the request contains. */
   const repeat = (request: TokenRequest): Behaviour => {
     const sent = [request.form.get('subject_token'), secretOf(request)].filter((value) => value !== null);
-    const value = random.pick(sent as [string, ...string[]]);
+    const value = random.pick(sent);
     return { kind: 'issue', accessToken: random.chance(0.5) ? value : `Bearer ${value}` };
   };
 
   const misbehave = (request: TokenRequest): Behaviour => {
     const form = request.form.toString();
-    const wrong = () => issue(request, random.pick([...backends.keys()] as [string, ...string[]]));
+    const wrong = () => issue(request, random.pick([...backends.keys()]));
     const error = { error: 'invalid_request', error_description: form };
-    const ways: readonly [() => Behaviour, ...(() => Behaviour)[]] = [
+    const ways: readonly (() => Behaviour)[] = [
       () => repeat(request),
       () => repeat(request),
       wrong,

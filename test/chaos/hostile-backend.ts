@@ -35,8 +35,8 @@ export async function startHostileBackend(
   };
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     check(request);
-    const behave = backend.misbehaves && random.chance(0.4) ? BEHAVIOURS[random.int(BEHAVIOURS.length)] : echo;
-    Promise.resolve(behave?.(request, response, random)).catch(() => response.destroy());
+    const behave = backend.misbehaves && random.chance(0.4) ? random.pick(BEHAVIOURS) : echo;
+    Promise.resolve(behave(request, response, random)).catch(() => response.destroy());
   };
   const onUpgrade = (request: IncomingMessage, socket: Duplex): void => {
     check(request);

@@ -24,7 +24,7 @@ export type Callers = ReturnType<typeof createCallers>;
 /** Callers that behave well, badly, or leave. Some share a connection, and all share session ids. */
 export function createCallers(
   /** Addresses of the replicas. */
-  urls: readonly [string, ...string[]],
+  urls: readonly string[],
   random: Random,
   ledger: Ledger,
   /** Authority that a tunnel may lead to. */
@@ -33,10 +33,7 @@ export function createCallers(
   count: (outcome: string) => void,
 ) {
   const agent = new Agent({ keepAlive: true, maxSockets: 16 });
-  const all = ['alice', 'bob', 'carol', 'dave', 'erin'].map((name) => createCaller(name, random, ledger)) as [
-    Caller,
-    ...Caller[],
-  ];
+  const all = ['alice', 'bob', 'carol', 'dave', 'erin'].map((name) => createCaller(name, random, ledger));
   let calls = 0;
 
   const headersOf = ({ name, token }: Caller): Record<string, string> => {
@@ -65,7 +62,7 @@ export function createCallers(
       { authorization: `Basic ${Buffer.from(`x:${token}`).toString('base64')}` },
       { 'x-request-id': token },
     ];
-    return { ...headers, ...tricks[random.int(tricks.length)] };
+    return { ...headers, ...random.pick(tricks) };
   };
 
   const ask = (caller: Caller, path: string, url = random.pick(urls), tricky = false): Promise<number> => {

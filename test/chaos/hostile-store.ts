@@ -102,10 +102,10 @@ export async function startHostileStore(t: Lifetime, programs: StorePrograms, ra
     while (!isClosing) {
       await delay(random.int(CALM_MS));
       if (!hostile.misbehaves || isClosing) continue;
-      const endFault = await faults[random.int(faults.length)]?.();
+      const endFault = await random.pick(faults)();
       hostile.faults += 1;
       await delay(random.int(LONGEST_FAULT_MS));
-      await endFault?.();
+      await endFault();
     }
   };
   const forging = async (): Promise<void> => {

@@ -47,7 +47,8 @@ export async function runChaos({ seed, ms }: ChaosOptions) {
   const participants = await startParticipants(lifetime, random, ledger);
   const { apps, backends, authorizationServer, parts, clock, store, rotateSecret } = participants;
   const { outcomes, count } = createCounts();
-  const callers = createCallers(urlsOf(apps), random, ledger, parts.tunnel, count);
+  const urls = apps.map(({ listen }) => listen);
+  const callers = createCallers(urls, random, ledger, parts.tunnel, count);
   const onError = (error: unknown): void =>
     ledger.report(`unhandled: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
   process.on('uncaughtException', onError);
@@ -95,7 +96,7 @@ export async function runChaos({ seed, ms }: ChaosOptions) {
     misbehave(false);
     clock.jump(0);
     for (const app of apps) app.reload(createConfig(parts, random, false));
-    await checkRecovery(callers, urlsOf(apps), ledger);
+    await checkRecovery(callers, urls, ledger);
     callers.close();
     if (store !== undefined) hits = await countHits(apps);
     for (const app of apps) await checkEnds(app, ledger);
@@ -135,18 +136,11 @@ async function checkRecovery(callers: Callers, urls: readonly string[], ledger: 
   }
 }
 
-async function countHits(apps: Apps): Promise<number> {
+async function countHits(apps: readonly App[]): Promise<number> {
   const texts = await Promise.all(apps.map(async ({ admin }) => (await fetch(`${admin}/metrics`)).text()));
   const found = texts.map((text) => sumSamples(text, 'cambist_shared_cache_operations_total', { result: 'hit' }));
   return found.reduce((sum, hits) => sum + hits, 0);
 }
-
-type Apps = readonly [App, ...App[]];
-
-const urlsOf = ([first, ...others]: Apps): [string, ...string[]] => [
-  first.listen,
-  ...others.map(({ listen }) => listen),
-];
 
 /** With no caller left, nothing is in flight, no connection is open, and a stop has nothing to wait for. */
 async function checkEnds(app: App, ledger: Ledger): Promise<void> {
@@ -182,17 +176,9 @@ async function startParticipants(t: Lifetime, random: Random, ledger: Ledger) {
   t.after(clock.restore);
   const logger = createLogger('debug', { write: (line: string) => ledger.checkText('the log', line) });
   const startReplica = (): Promise<App> => startApp(createConfig(parts, random), 'chaos', logger);
-  const apps: Apps = [await startReplica(), await startReplica()];
+  const apps = [await startReplica(), await startReplica()];
   t.after(() => Promise.all(apps.map((app) => app.stop(AbortSignal.abort()))));
-  return {
-    apps,
-    store,
-    backends,
-    authorizationServer,
-    parts,
-    clock,
-    rotateSecret: secrets.rotate,
-  };
+  return { apps, store, backends, authorizationServer, parts, clock, rotateSecret: secrets.rotate };
 }
 
 /** `cache.shared` with a key, which no text may contain. */

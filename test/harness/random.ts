@@ -17,7 +17,8 @@ export function createRandom(seed: number) {
     int,
     /** True with this probability. */
     chance: (probability: number): boolean => next() < probability,
-    pick: <T>(values: readonly [T, ...T[]]): T => values[int(values.length)] ?? values[0],
+    /** One of at least one value. */
+    pick: <T>(values: readonly T[]): T => values[int(values.length)] as T,
     /** So many hexadecimal digits. */
     hex: (digits: number): string => Array.from({ length: digits }, () => int(16).toString(16)).join(''),
     shuffle: <T>(values: readonly T[]): T[] => {

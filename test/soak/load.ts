@@ -35,7 +35,7 @@ export async function startLoad(
     const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
     return postTo(url, { agent, path, headers }, body).status;
   };
-  const steady = (): string => random.pick(tokens as [string, ...string[]]);
+  const steady = (): string => random.pick(tokens);
   const route = (): string => random.pick(ROUTES);
 
   /** Sends a part of a request on a connection of its own, and leaves. */
@@ -52,7 +52,7 @@ export async function startLoad(
       ['pipelined', head(get(`${path}/hold`)) + head(get(path))],
       ['upgrade', head(get('/one', 'Connection: Upgrade\r\nUpgrade: websocket\r\n'))],
     ]);
-    const [way, disconnect] = random.pick(DISCONNECTS as [(typeof DISCONNECTS)[number], ...typeof DISCONNECTS]);
+    const [way, disconnect] = random.pick(DISCONNECTS);
     const { socket, send } = await connectRaw(url);
     send(bytes);
     await delay(random.int(300));

@@ -1,15 +1,16 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
-import { findLeftovers, print } from '../chaos/base.ts';
+import { findLeftovers, print, startToughServer, streamEvents } from '../chaos/base.ts';
 import { type CambistProcess, startCambist } from '../harness/cambist-process.ts';
-import { createCertificateAuthority } from '../harness/certificates.ts';
+import { type CertificateAuthority, createCertificateAuthority } from '../harness/certificates.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
-import { keepParts } from '../harness/lifetime.ts';
+import { keepParts, type Lifetime } from '../harness/lifetime.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { openFiles, residentBytes } from '../harness/process-figures.ts';
 import { createRandom } from '../harness/random.ts';
 import { BUILT_PROGRAM } from '../harness/run-command.ts';
-import { type SoakBackends, startBackends } from './backends.ts';
 import { startLoad } from './load.ts';
 import { percentile, type SoakResult, type SoakSample } from './report.ts';
 
@@ -35,6 +36,11 @@ const SAMPLES = 60;
 const READINGS = 10;
 const TOKEN_SECONDS = 60;
 const RELOAD_MS = 10_000;
+/** Interval of the events of a stream, which lasts for ten of them. */
+const EVENT_MS = 100;
+const UNREAD_MS = 3000;
+const RESULT = JSON.stringify({ jsonrpc: '2.0', id: 1, result: { content: 'x'.repeat(300) } });
+const SWITCHED = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n';
 
 /** Runs the built program under a mixed load at a moderate rate, and samples it. */
 export async function runSoak({ seed, ms, rate }: SoakOptions): Promise<SoakResult> {
@@ -80,11 +86,7 @@ export async function runSoak({ seed, ms, rate }: SoakOptions): Promise<SoakResu
 }
 
 /** Reads several times, evenly over the interval. */
-async function takeSample(
-  cambist: CambistProcess,
-  intervalMs: number,
-  takeLatencies: () => number[],
-): Promise<Omit<SoakSample, 'hours'>> {
+async function takeSample(cambist: CambistProcess, intervalMs: number, takeLatencies: () => number[]) {
   const readings: { rss: number; heap: number; handles: number; connections: number }[] = [];
   for (let i = 0; i < READINGS; i += 1) {
     await delay(intervalMs / READINGS);
@@ -116,7 +118,12 @@ async function findLeft(cambist: CambistProcess, idleHandles: number): Promise<s
 }
 
 /** Each reload changes a key that keeps the cached tokens valid. */
-function soakConfig(issuer: string, { url, secureUrl }: SoakBackends, directory: string, reloads: number) {
+function soakConfig(
+  issuer: string,
+  { url, secureUrl }: Awaited<ReturnType<typeof startBackends>>,
+  directory: string,
+  reloads: number,
+) {
   const timeouts = { connect: '5s', stall: reloads % 2 === 0 ? '2s' : '3s' };
   const ca = { file: join(directory, 'ca.pem') };
   return {
@@ -135,4 +142,29 @@ function soakConfig(issuer: string, { url, secureUrl }: SoakBackends, directory:
       { name: 'two', match: { path: '/two' }, upstream: `${secureUrl}/two`, tls: { ca }, timeouts },
     ],
   };
+}
+
+/** Two backends that respond well. The path says how: `stream` streams events, `hold` never responds, `unread` reads late. */
+async function startBackends(t: Lifetime, authority: CertificateAuthority) {
+  const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
+    const { url = '' } = request;
+    // A server of Node keeps the stream of a caller that has left until its data is read.
+    if (url.includes('unread')) setTimeout(() => request.resume(), UNREAD_MS);
+    else request.resume();
+    if (url.includes('stream')) {
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      streamEvents(response, EVENT_MS, 10 * EVENT_MS);
+    } else if (!url.includes('hold') && !url.includes('unread')) {
+      response.writeHead(200, { 'content-type': 'application/json', 'content-length': RESULT.length });
+      response.end(RESULT);
+    }
+  };
+  const onUpgrade = (_request: IncomingMessage, socket: Duplex): void => {
+    socket.write(SWITCHED);
+    socket.on('data', (chunk) => socket.write(chunk));
+    socket.on('end', () => socket.end());
+  };
+  const plain = await startToughServer(t, onRequest, onUpgrade);
+  const secure = await startToughServer(t, onRequest, onUpgrade, authority);
+  return { url: plain.url, secureUrl: secure.url };
 }
