@@ -3,7 +3,6 @@ import { test } from 'node:test';
 import { CONSENT_REFUSAL, INTERACTION, modernCall } from '../../harness/consent.ts';
 import { echo, type FakeUpstream, startFakeUpstream } from '../../harness/fake-upstream.ts';
 import { call } from '../../harness/http-call.ts';
-import { findStore } from './programs.ts';
 import { startReplicas, waitForStore } from './replicas.ts';
 import { startStore } from './store-process.ts';
 import { startTcpProxy } from './tcp-proxy.ts';
@@ -12,7 +11,7 @@ import { startTcpProxy } from './tcp-proxy.ts';
 const AGENT = 'agent';
 
 test("the handle that one replica gave to the agent stands for its caller's token at another", async (t) => {
-  const store = await startStore(t, { programs: findStore('valkey') });
+  const store = await startStore(t);
   const wire = await startTcpProxy(t, store.port);
   const agent: FakeUpstream = await startFakeUpstream(t, echo);
   const replicas = await startReplicas(t, {
@@ -44,7 +43,7 @@ test("the handle that one replica gave to the agent stands for its caller's toke
 });
 
 test('the consent that one replica asked for is continued at another', async (t) => {
-  const store = await startStore(t, { programs: findStore('valkey') });
+  const store = await startStore(t);
   const replicas = await startReplicas(t, {
     shared: store.port,
     more: () => ({ interaction: INTERACTION }),

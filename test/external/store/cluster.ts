@@ -1,28 +1,24 @@
 import { eventually } from '../../harness/eventually.ts';
 import { freePort } from '../../harness/http-server.ts';
 import type { Lifetime } from '../../harness/lifetime.ts';
-import { type StoreOptions, type StoreProcess, startStore } from './store-process.ts';
+import { type StoreProcess, startStore } from './store-process.ts';
 
 const SERVERS = 3;
 const SLOTS = 16_384;
 const START_MS = 120_000;
 
 /** Starts a cluster. `moveSlots` moves slots from the first server to the second while the cluster serves. */
-export async function startCluster(t: Lifetime, options: StoreOptions) {
+export async function startCluster(t: Lifetime) {
   const servers: StoreProcess[] = [];
-  for (let index = 0; index < SERVERS; index += 1) servers.push(await startMember(t, options));
+  for (let index = 0; index < SERVERS; index += 1) {
+    // The default port of the cluster, ten thousand above the server's, is often no port.
+    const config = ['cluster-enabled yes', 'cluster-config-file nodes.conf', `cluster-port ${await freePort()}`];
+    servers.push(await startStore(t, { config }));
+  }
   await join(servers);
-  return { servers, moveSlots: (count: number) => moveSlots(servers, count) };
-}
-
-async function startMember(t: Lifetime, options: StoreOptions): Promise<StoreProcess> {
-  const config = [
-    'cluster-enabled yes',
-    'cluster-config-file nodes.conf',
-    // The default, ten thousand above the port, is often no port.
-    `cluster-port ${await freePort()}`,
-  ];
-  return startStore(t, { ...options, config: [...(options.config ?? []), ...config] });
+  /** `cache.shared` of replicas, which finds the other server by itself. */
+  const shared = { cluster: servers.slice(0, 2).map(({ port }) => `127.0.0.1:${port}`), timeout: '5s' };
+  return { servers, shared, moveSlots: (count: number) => moveSlots(servers, count) };
 }
 
 async function join(servers: readonly StoreProcess[]): Promise<void> {

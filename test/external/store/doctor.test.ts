@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { route, runDoctor } from '../../integration/doctor-run.ts';
-import { findStore } from './programs.ts';
 import { startStore } from './store-process.ts';
 
 test('doctor finds that a store works, and what is wrong with one that does not', async (t) => {
-  const user = { username: 'cambist', password: 'a-password-of-the-test', rules: '~cambist:* &cambist:* +@all' };
-  const store = await startStore(t, { programs: findStore('valkey'), user });
+  const user = { password: 'a-password-of-the-test', rules: '~cambist:* &cambist:* +@all' };
+  const store = await startStore(t, { user });
   process.env.STORE_TEST_PASSWORD = user.password;
   process.env.STORE_TEST_KEY = 'the key that all replicas of this test share';
   t.after(() => {
@@ -15,7 +14,7 @@ test('doctor finds that a store works, and what is wrong with one that does not'
   });
   const shared = {
     url: `redis://127.0.0.1:${store.port}`,
-    username: user.username,
+    username: 'cambist',
     password: { env: 'STORE_TEST_PASSWORD' },
     key: { env: 'STORE_TEST_KEY' },
     // A busy machine takes its time.

@@ -6,8 +6,6 @@ import type { RunningApp } from '../../harness/app.ts';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { freePort } from '../../harness/http-server.ts';
-
-import { findStore } from './programs.ts';
 import {
   asUser,
   metricOf,
@@ -20,8 +18,6 @@ import {
 } from './replicas.ts';
 import { startStore } from './store-process.ts';
 import { startTcpProxy } from './tcp-proxy.ts';
-
-const programs = findStore('valkey');
 
 /** Calls after which a breaker must have opened, and more. */
 const CALLS = 20;
@@ -49,7 +45,7 @@ test('a store that is away stops neither a start nor a request', async (t) => {
     await assertServesAlone(replicas);
   });
 
-  const store = await startStore(t, { programs, port });
+  const store = await startStore(t, { port });
 
   await t.test(
     'replicas serve alone while the store is killed, and share again when an empty one replaces it',
@@ -74,7 +70,7 @@ test('a store that is away stops neither a start nor a request', async (t) => {
 });
 
 test('callers do not notice a store that responds late, not at all, or with an error', async (t) => {
-  const store = await startStore(t, { programs, config: ['maxmemory-policy noeviction'] });
+  const store = await startStore(t, { config: ['maxmemory-policy noeviction'] });
   const network = await startTcpProxy(t, store.port);
   const replicas = await startReplicas(t, { shared: { url: `redis://127.0.0.1:${network.port}` } });
   await waitForStore(replicas);
@@ -121,10 +117,10 @@ async function assertAsksRarely(replicas: Replicas): Promise<void> {
 }
 
 test('a wrong password and a missing permission are named, and both are fixed without a restart', async (t) => {
-  const user = { username: 'cambist', password: 'the-right-password', rules: '~cambist:* &cambist:* +@all' };
-  const store = await startStore(t, { programs, user });
+  const user = { password: 'the-right-password', rules: '~cambist:* &cambist:* +@all' };
+  const store = await startStore(t, { user });
   const replicas = await startReplicas(t, {
-    shared: (directory) => asUser(`redis://127.0.0.1:${store.port}`, user.username, directory),
+    shared: (directory) => asUser(store.port, directory),
     files: { password: 'a-wrong-password' },
   });
   replicas.leaks.remember(user.password);
@@ -137,24 +133,21 @@ test('a wrong password and a missing permission are named, and both are fixed wi
   });
 
   await t.test('a user without permission for the keys', async () => {
-    await store.ask('ACL', 'SETUSER', user.username, 'resetkeys', '~other:*');
+    await store.ask('ACL', 'SETUSER', 'cambist', 'resetkeys', '~other:*');
     await problemWhileCalling(replicas, 'no_permission');
     await assertServesAlone(replicas);
-    await store.ask('ACL', 'SETUSER', user.username, '~cambist:*');
+    await store.ask('ACL', 'SETUSER', 'cambist', '~cambist:*');
     await waitUntilShared(replicas);
   });
 
-  replicas.leaks.assertNoLeak({ logs: replicas.apps.map((app) => app.logText()).join('\n') });
+  replicas.leaks.assertNoLeak({ logs: replicas.logs() });
 });
 
 test('a certificate of another authority is refused, and no password is sent', async (t) => {
-  const user = { username: 'cambist', password: 'the-right-password', rules: '~cambist:* +@all' };
-  const store = await startStore(t, { programs, user, tls: createCertificateAuthority() });
+  const user = { password: 'the-right-password', rules: '~cambist:* +@all' };
+  const store = await startStore(t, { user, tls: createCertificateAuthority() });
   const replicas = await startReplicas(t, {
-    shared: (directory) => ({
-      ...asUser(`rediss://127.0.0.1:${store.port}`, user.username, directory),
-      tls: { ca: { file: join(directory, 'ca.pem') } },
-    }),
+    shared: (directory) => asUser(store.port, directory, true),
     files: { password: user.password, 'ca.pem': createCertificateAuthority().cert },
   });
   for (const app of replicas.apps) await waitForProblem(app, 'tls');

@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
-import type { SharedCache } from '../../../src/config/shared-cache.ts';
+import { type TestContext, test } from 'node:test';
 import { KEEP, RECALL } from '../../../src/shared-cache/scripts.ts';
 import { connectStore, type StoreConnection } from '../../../src/shared-cache/store-connection.ts';
 import { createMemoryStore } from '../../harness/memory-store.ts';
 import { SHARED } from '../../unit/shared-cache/replica.ts';
-import { findStore, STORE_KINDS } from './programs.ts';
+import { findStore, STORE_KINDS, type StoreKind } from './programs.ts';
 import { startStore } from './store-process.ts';
 
 const KEYS = ['cambist:{records}', 'cambist:{records}:values'];
@@ -63,21 +62,23 @@ async function replies(connection: StoreConnection): Promise<unknown[]> {
   return all;
 }
 
+async function connect(t: TestContext, kind: StoreKind) {
+  const store = await startStore(t, { programs: findStore(kind) });
+  const server = { kind: 'standalone', node: { host: '127.0.0.1', port: store.port } } as const;
+  const connection = await connectStore({ ...SHARED, server }, () => {});
+  t.after(connection.destroy);
+  return { ask: store.ask, connection };
+}
+
 for (const kind of STORE_KINDS) {
   test(`${kind}: the scripts of records do what the memory store of the unit tests does`, async (t) => {
-    const store = await startStore(t, { programs: findStore(kind) });
-    const shared: SharedCache = {
-      ...SHARED,
-      server: { kind: 'standalone', node: { host: '127.0.0.1', port: store.port } },
-    };
-    const connection = await connectStore(shared, () => {});
-    t.after(connection.destroy);
-    const memory = await createMemoryStore().connect(shared, () => {});
-    assert.deepEqual(await replies(connection), await replies(memory));
-    for (const key of KEYS) assert.ok(Number(await store.ask('PTTL', key)) > 50_000, key);
-    assert.equal(await store.ask('ZCARD', KEYS[0] ?? ''), await store.ask('HLEN', KEYS[1] ?? ''));
-
+    const { ask, connection } = await connect(t, kind);
     const { keep, read } = using(connection);
+    const memory = await createMemoryStore().connect(SHARED, () => {});
+    assert.deepEqual(await replies(connection), await replies(memory));
+    for (const key of KEYS) assert.ok(Number(await ask('PTTL', key)) > 50_000, key);
+    assert.equal(await ask('ZCARD', KEYS[0] ?? ''), await ask('HLEN', KEYS[1] ?? ''));
+
     await Promise.all(
       Array.from({ length: 1200 }, (_, i) => keep({ id: `id ${i}`, record: 'many', inMs: 10_000 + i, most: 5000 })),
     );
@@ -85,19 +86,14 @@ for (const kind of STORE_KINDS) {
     const ids = pages.flatMap((page) => (page as string[]).filter((text) => text.startsWith('id ')));
     assert.equal(new Set(ids).size, 1200);
   });
-}
 
-for (const kind of STORE_KINDS) {
   test(`${kind}: keys of records that hold another type are replaced`, async (t) => {
-    const store = await startStore(t, { programs: findStore(kind) });
-    const server = { kind: 'standalone', node: { host: '127.0.0.1', port: store.port } } as const;
-    const connection = await connectStore({ ...SHARED, server }, () => {});
-    t.after(connection.destroy);
+    const { ask, connection } = await connect(t, kind);
     const { keep, read } = using(connection);
     for (const key of KEYS) {
       for (const again of [read, () => keep({ id: 'b', record: 'second', inMs: 2000 })]) {
         assert.equal(await keep({ id: 'a', record: 'first', inMs: 1000 }), 1);
-        await store.ask('SET', key, 'text', 'PX', '1000000');
+        await ask('SET', key, 'text', 'PX', '1000000');
         await again();
         assert.equal(await keep({ id: 'c', record: 'third', inMs: 3000 }), 1);
         const page = (await read()) as string[];

@@ -102,6 +102,7 @@ export async function startReplicas(t: TestContext, options: ReplicaOptions) {
         ...{ method: 'POST', body: '{}', ...rest },
         headers: { authorization: `Bearer ${token}`, ...headers },
       }),
+    logs: () => apps.map((app) => app.logText()).join('\n'),
     /** @throws AssertionError unless the backend got a token */
     async assertServed(replica: number, token: string): Promise<void> {
       const response = await replicas.call(replica, token);
@@ -149,7 +150,7 @@ export async function storeStatus({ admin }: RunningApp): Promise<{ available: b
 }
 
 /** Waits until the status pages and the metrics say that the store is available. */
-export async function waitForStore({ apps }: Replicas): Promise<void> {
+export async function waitForStore({ apps }: Pick<Replicas, 'apps'>): Promise<void> {
   for (const app of apps) {
     const isAvailable = async () => (await storeStatus(app)).available && (await metricOf(app, AVAILABLE)) === 1;
     await eventually('the store is available', isAvailable, FAULT_MS);
@@ -157,7 +158,7 @@ export async function waitForStore({ apps }: Replicas): Promise<void> {
 }
 
 /** Waits until a caller costs one exchange. On a loaded machine, a replica may miss the time limit of the store at first. */
-export async function waitUntilShared(replicas: Replicas): Promise<void> {
+export async function waitUntilShared(replicas: Pick<Replicas, 'apps' | 'costOfCaller'>): Promise<void> {
   await waitForStore(replicas);
   await eventually('a caller is exchanged once', async () => (await replicas.costOfCaller()) === 1, FAULT_MS);
 }
@@ -188,10 +189,11 @@ export function documentedRules(): string {
   return rules.trim().replaceAll(/\s+/g, ' ');
 }
 
-/** The keys of a store with an ACL user, whose password is in the file `password`. */
-export const asUser = (url: string, username: string, directory: string) => ({
-  url,
-  username,
+/** `cache.shared` with the ACL user, whose password is in the file `password`, and over TLS with the CA in `ca.pem`. */
+export const asUser = (port: number, directory: string, isTls = false) => ({
+  url: `${isTls ? 'rediss' : 'redis'}://127.0.0.1:${port}`,
+  username: 'cambist',
   password: { file: join(directory, 'password') },
+  ...(isTls && { tls: { ca: { file: join(directory, 'ca.pem') } } }),
   timeout: '5s',
 });

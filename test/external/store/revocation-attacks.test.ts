@@ -1,12 +1,19 @@
 import assert from 'node:assert/strict';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import type { RunningApp } from '../../harness/app.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { startCluster } from './cluster.ts';
 import { findStore, STORE_KINDS } from './programs.ts';
-import { RECONNECT_MS, revocationsOf, startRevoking, waitUntilReady, waitUntilRefused } from './revoking.ts';
+import {
+  RECONNECT_MS,
+  revocationsOf,
+  startRevoking,
+  waitUntilInSync,
+  waitUntilReady,
+  waitUntilRefused,
+} from './revoking.ts';
 import { startSentinel } from './sentinel.ts';
-import { type StoreProcess, startStore } from './store-process.ts';
+import { startStore } from './store-process.ts';
 
 const NAMES = ['cambist:{records}', 'cambist:{records}:values'];
 /** Replaces every record. */
@@ -31,12 +38,8 @@ const DISCONNECT = ['CLIENT', 'KILL', 'TYPE', 'pubsub'];
 async function reconciled(apps: readonly RunningApp[]): Promise<void> {
   for (const app of apps) {
     await eventually('it noticed', () => app.logText().includes('shared cache is unavailable'), RECONNECT_MS);
-    const isCurrent = async () => {
-      const { in_sync, unshared } = await revocationsOf(app);
-      return in_sync === true && unshared === 0;
-    };
-    await eventually('it is in sync', isCurrent, RECONNECT_MS, 250);
   }
+  await waitUntilInSync(apps);
 }
 
 for (const kind of STORE_KINDS) {
@@ -46,7 +49,7 @@ for (const kind of STORE_KINDS) {
   ] as const) {
     test(`${kind}: running replicas write records again that were ${what}, and one that starts waits for that`, async (t) => {
       const store = await startStore(t, { programs: findStore(kind) });
-      const { apps, caller, call, logout, add } = await startRevoking(t, store.port, 2);
+      const { apps, caller, call, logout, add } = await startRevoking(t, store.port);
       const [alice, carol] = [await caller('alice', 's1'), await caller('carol', 's2')];
       assert.equal(await logout(0, 'alice', 's1'), 200);
       await store.ask(...command);
@@ -63,7 +66,7 @@ for (const kind of STORE_KINDS) {
 
   test(`${kind}: a replica that starts refuses older tokens while the store is full, and running ones go on`, async (t) => {
     const store = await startStore(t, { programs: findStore(kind) });
-    const { apps, caller, call, logout, add } = await startRevoking(t, store.port, 2);
+    const { apps, caller, call, logout, add } = await startRevoking(t, store.port);
     const [alice, carol] = [await caller('alice', 's1'), await caller('carol', 's2')];
     assert.equal(await logout(0, 'alice', 's1'), 200);
     await store.ask('EVAL', FLOOD, '2', ...NAMES);
@@ -80,11 +83,14 @@ for (const kind of STORE_KINDS) {
   });
 }
 
-for (const topology of ['Cluster', 'Sentinel'] as const) {
+for (const [topology, start] of [
+  ['Cluster', startCluster],
+  ['Sentinel', startSentinel],
+] as const) {
   test(`running replicas write many deleted revocations again after ${topology} closed their connections, and one alone gets them`, async (t) => {
-    const { shared, servers } = await startTopology(t, topology);
+    const { shared, servers } = await start(t);
     const ask = async (...command: string[]) => (await servers[0]?.cli('-c', ...command)) ?? '';
-    const { apps, caller, call, push, add } = await startRevoking(t, shared, 2);
+    const { apps, caller, call, push, add } = await startRevoking(t, shared);
     const users = Array.from({ length: 150 }, (_, at) => `user-${at}`);
     for (const user of users) assert.equal(await push(0, user), 202);
     const [first, carol] = [await caller('user-0', 's1'), await caller('carol', 's1')];
@@ -103,14 +109,4 @@ for (const topology of ['Cluster', 'Sentinel'] as const) {
     await waitUntilReady(await add());
     assert.deepEqual([await call(3, first), await call(3, carol)], [401, 200]);
   });
-}
-
-async function startTopology(t: TestContext, topology: 'Cluster' | 'Sentinel') {
-  const addresses = (servers: readonly StoreProcess[]) => servers.map(({ port }) => `127.0.0.1:${port}`);
-  if (topology === 'Cluster') {
-    const { servers } = await startCluster(t, { programs: findStore('valkey') });
-    return { servers, shared: { cluster: addresses(servers.slice(0, 2)) } };
-  }
-  const { name, sentinels, primary } = await startSentinel(t, { programs: findStore('valkey') });
-  return { servers: [await primary()], shared: { sentinel: { name, hosts: addresses(sentinels) } } };
 }

@@ -18,14 +18,11 @@ import {
   revocationsOf,
   startRevoking,
   waitUntilAway,
+  waitUntilInSync,
   waitUntilReady,
   waitUntilRefused,
 } from './revoking.ts';
-import { startSentinel } from './sentinel.ts';
 import { startStore } from './store-process.ts';
-
-/** Replicas read everything again once a minute, whatever was lost. */
-const FAILOVER_MS = 90_000;
 
 /** Resolves when a stream is closed, with or without an error. */
 function endOf(stream: IncomingMessage): Promise<void> {
@@ -37,11 +34,11 @@ function endOf(stream: IncomingMessage): Promise<void> {
 
 for (const kind of STORE_KINDS) {
   test(`${kind}: a signal to one replica drops, refuses and cuts at the other, as an ACL user`, async (t) => {
-    const user = { username: 'cambist', password: 'a-password-of-the-test', rules: documentedRules() };
+    const user = { password: 'a-password-of-the-test', rules: documentedRules() };
     const store = await startStore(t, { programs: findStore(kind), user });
-    const at = (directory: string) => asUser(`redis://127.0.0.1:${store.port}`, user.username, directory);
+    const at = (directory: string) => asUser(store.port, directory);
     const files = { password: user.password };
-    const { apps, caller, call, logout, push } = await startRevoking(t, at, 2, undefined, files);
+    const { apps, caller, call, logout, push } = await startRevoking(t, at, undefined, files);
     const other = apps[1];
     assert.ok(other);
     const alice = await caller('alice', 'session-1');
@@ -78,8 +75,8 @@ for (const kind of STORE_KINDS) {
 }
 
 test('a revocation waits while the store is away, and a new replica waits for it', async (t) => {
-  const store = await startStore(t, { programs: findStore('valkey') });
-  const { apps, caller, call, logout, add } = await startRevoking(t, store.port, 2);
+  const store = await startStore(t);
+  const { apps, caller, call, logout, add } = await startRevoking(t, store.port);
   const [alice, bob] = [await caller('alice', 's1'), await caller('bob', 's2')];
   assert.equal(await logout(0, 'alice', 's1'), 200);
   await waitUntilRefused(() => call(1, alice));
@@ -114,8 +111,8 @@ test('a revocation waits while the store is away, and a new replica waits for it
 });
 
 test('a logout is accepted while the store hangs, and shared when it responds again', async (t) => {
-  const store = await startStore(t, { programs: findStore('valkey') });
-  const { apps, caller, call, logout } = await startRevoking(t, store.port, 2);
+  const store = await startStore(t);
+  const { apps, caller, call, logout } = await startRevoking(t, store.port);
   const alice = await caller('alice', 's1');
   assert.equal(await call(1, alice), 200);
   store.pause();
@@ -124,12 +121,12 @@ test('a logout is accepted while the store hangs, and shared when it responds ag
   assert.equal((await revocationsOf(apps[0])).unshared, 2);
   store.resume();
   await waitUntilRefused(() => call(1, alice), RECONNECT_MS);
-  await eventually('nothing waits', async () => (await revocationsOf(apps[0])).unshared === 0, RECONNECT_MS);
+  await waitUntilInSync(apps);
 });
 
 test('a replica that stops while the store is away waits for it, and writes a logout before it ends', async (t) => {
-  const store = await startStore(t, { programs: findStore('valkey') });
-  const { apps, caller, call, logout, push } = await startRevoking(t, store.port, 2);
+  const store = await startStore(t);
+  const { apps, caller, call, logout, push } = await startRevoking(t, store.port);
   const alice = await caller('alice', 's1');
   await store.kill();
   await waitUntilAway(apps[0]);
@@ -142,34 +139,16 @@ test('a replica that stops while the store is away waits for it, and writes a lo
   await waitUntilRefused(() => call(1, alice), RECONNECT_MS);
 });
 
-test('replicas share revocations through Sentinel, before and after a failover', async (t) => {
-  const store = await startSentinel(t, { programs: findStore('valkey') });
-  const hosts = store.sentinels.map(({ port }) => `127.0.0.1:${port}`);
-  const sentinel = { sentinel: { name: store.name, hosts } };
-  const { apps, caller, call, logout, add } = await startRevoking(t, sentinel, 2);
-  const [alice, bob] = [await caller('alice', 's1'), await caller('bob', 's2')];
-  assert.equal(await logout(0, 'alice', 's1'), 200);
-  await waitUntilRefused(() => call(1, alice));
-  await store.failOver();
-  assert.equal(await logout(0, 'bob', 's2'), 200);
-  await waitUntilRefused(() => call(1, bob), FAILOVER_MS);
-  for (const app of apps) {
-    await eventually('nothing waits', async () => (await revocationsOf(app)).unshared === 0, FAILOVER_MS);
-  }
-  await waitUntilReady(await add());
-  assert.deepEqual([await call(2, alice), await call(2, bob)], [401, 401]);
-});
-
 test('while the store is away, each replica gets a polled event from the transmitter', async (t) => {
   const transmitter = createFakeTransmitter();
   // As Keycloak does.
   transmitter.isHasty = true;
   const host = await startFakeAuthorizationServer(t, { respond: transmitter.respond });
-  const store = await startStore(t, { programs: findStore('valkey') });
+  const store = await startStore(t);
   const file = join(temporaryFolder(t), 'authorization');
   await writeFile(file, 'Bearer of-the-test');
   const poll = { delivery: 'poll', authorization: { file }, poll_endpoint: `${host.issuer}/ssf/poll` };
-  const { apps, caller, call, event } = await startRevoking(t, store.port, 2, poll);
+  const { apps, caller, call, event } = await startRevoking(t, store.port, poll);
   const alice = await caller('alice', 's1');
   for (const index of apps.keys()) assert.equal(await call(index, alice), 200);
   await store.kill();
@@ -179,7 +158,5 @@ test('while the store is away, each replica gets a polled event from the transmi
   assert.equal(transmitter.pending.size, 1);
   await store.restartEmpty();
   await eventually('it is acknowledged', () => transmitter.pending.size === 0, RECONNECT_MS);
-  for (const app of apps) {
-    await eventually('nothing waits', async () => (await revocationsOf(app)).unshared === 0, RECONNECT_MS);
-  }
+  await waitUntilInSync(apps);
 });

@@ -12,20 +12,18 @@ const CREDENTIAL_CHANGE = 'https://schemas.openid.net/secevent/caep/event-type/c
 export const RECONNECT_MS = 60_000;
 
 /**
- * Replicas that accept signals.
+ * Two replicas that accept signals.
  * @param transmitter more keys of the transmitter
  */
 export async function startRevoking(
   t: TestContext,
   shared: ReplicaOptions['shared'],
-  count: number,
   transmitter: Readonly<Record<string, unknown>> = { delivery: 'push', backchannel_logout: true },
   files: Readonly<Record<string, string>> = {},
 ) {
   const sockets = await startWebSocketServer(t);
   const replicas = await startReplicas(t, {
-    count,
-    shared: typeof shared === 'object' ? { timeout: '5s', ...shared } : shared,
+    shared,
     files,
     isMarked: true,
     handler(request, response) {
@@ -59,9 +57,8 @@ export async function startRevoking(
     event,
     /** Ends a session, by a signal to one replica: for the session, and for tokens of its user that name none. */
     async logout(replica: number, sub: string, sid: string): Promise<number> {
-      const body = new URLSearchParams({
-        logout_token: await signed('logout+jwt', sub, { events: LOGOUT, sid }),
-      }).toString();
+      const logout_token = await signed('logout+jwt', sub, { events: LOGOUT, sid });
+      const body = new URLSearchParams({ logout_token }).toString();
       const headers = { 'content-type': 'application/x-www-form-urlencoded' };
       return (await call(`${apps[replica]?.signals}/logout/idp`, { method: 'POST', headers, body })).status;
     },
@@ -82,6 +79,18 @@ export async function waitUntilRefused(call: () => Promise<number>, limitMs?: nu
 /** Waits until a replica has noticed that the store is away. */
 export async function waitUntilAway(app: RunningApp | undefined): Promise<void> {
   await eventually('it is seen', async () => (await revocationsOf(app)).in_sync === false);
+}
+
+/** Waits until replicas have read all revocations, and written their own. */
+export async function waitUntilInSync(
+  apps: readonly (RunningApp | undefined)[],
+  limitMs = RECONNECT_MS,
+): Promise<void> {
+  const isInSync = async (app: RunningApp | undefined) => {
+    const { in_sync, unshared } = await revocationsOf(app);
+    return in_sync === true && unshared === 0;
+  };
+  for (const app of apps) await eventually('it is in sync', () => isInSync(app), limitMs, 250);
 }
 
 export async function waitUntilReady(app: RunningApp): Promise<void> {

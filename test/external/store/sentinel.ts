@@ -1,6 +1,6 @@
 import { eventually } from '../../harness/eventually.ts';
 import type { Lifetime } from '../../harness/lifetime.ts';
-import { ADMIN_USER, type StoreOptions, type StoreProcess, startStore } from './store-process.ts';
+import { type StoreProcess, startStore } from './store-process.ts';
 
 const NAME = 'cambist';
 const SENTINELS = 3;
@@ -10,16 +10,17 @@ const DOWN_AFTER_MS = 500;
 const FAILOVER_MS = 60_000;
 
 /** Two servers, one of which is the other's replica, and sentinels that watch them. */
-export async function startSentinel(t: Lifetime, options: StoreOptions) {
-  const start = (more: Partial<StoreOptions>): Promise<StoreProcess> => startStore(t, { ...options, ...more });
-  const first = await start({});
-  const second = await start({ config: [...(options.config ?? []), `replicaof 127.0.0.1 ${first.port}`] });
-  const servers = [first, second];
+export async function startSentinel(t: Lifetime) {
+  const first = await startStore(t);
+  const servers = [first, await startStore(t, { config: [`replicaof 127.0.0.1 ${first.port}`] })];
   await eventually('the replica follows', () => isFollowed(first), FAILOVER_MS);
+  const config = [
+    `sentinel monitor ${NAME} 127.0.0.1 ${first.port} ${QUORUM}`,
+    `sentinel down-after-milliseconds ${NAME} ${DOWN_AFTER_MS}`,
+    `sentinel failover-timeout ${NAME} 3000`,
+  ];
   const sentinels = await Promise.all(
-    Array.from({ length: SENTINELS }, () =>
-      start({ isSentinel: true, config: sentinelConfig(first.port, options.user !== undefined) }),
-    ),
+    Array.from({ length: SENTINELS }, () => startStore(t, { isSentinel: true, config })),
   );
   const primaryPort = async (sentinel: StoreProcess): Promise<number> =>
     Number((await sentinel.ask('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', NAME)).split('\n')[1]);
@@ -39,22 +40,9 @@ export async function startSentinel(t: Lifetime, options: StoreOptions) {
       FAILOVER_MS,
     );
   };
-  return { name: NAME, sentinels, primary, failOver };
-}
-
-function sentinelConfig(primaryPort: number, hasUser: boolean): string[] {
-  const lines = [
-    `sentinel monitor ${NAME} 127.0.0.1 ${primaryPort} ${QUORUM}`,
-    `sentinel down-after-milliseconds ${NAME} ${DOWN_AFTER_MS}`,
-    `sentinel failover-timeout ${NAME} 3000`,
-  ];
-  if (hasUser) {
-    const { username, password } = ADMIN_USER;
-    // The sentinels ask each other as this user too.
-    lines.push(`sentinel auth-user ${NAME} ${username}`, `sentinel auth-pass ${NAME} ${password}`);
-    lines.push(`sentinel sentinel-user ${username}`, `sentinel sentinel-pass ${password}`);
-  }
-  return lines;
+  /** `cache.shared` of replicas. */
+  const shared = { sentinel: { name: NAME, hosts: sentinels.map(({ port }) => `127.0.0.1:${port}`) }, timeout: '5s' };
+  return { servers, shared, primary, failOver };
 }
 
 async function isFollowed(primary: StoreProcess): Promise<boolean> {

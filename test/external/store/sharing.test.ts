@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { join } from 'node:path';
 import { test } from 'node:test';
 import { startCambist } from '../../harness/cambist-process.ts';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
@@ -17,14 +16,11 @@ const SESSION = 'the-session-of-a-caller';
 for (const kind of STORE_KINDS) {
   test(`${kind}: 64 callers' requests at 4 cold replicas make one exchange, over TLS as an ACL user`, async (t) => {
     const authority = createCertificateAuthority();
-    const user = { username: 'cambist', password: 'the-password-of-an-acl-user', rules: documentedRules() };
+    const user = { password: 'the-password-of-an-acl-user', rules: documentedRules() };
     const store = await startStore(t, { programs: findStore(kind), tls: authority, user });
     const replicas = await startReplicas(t, {
       count: 4,
-      shared: (directory) => ({
-        ...asUser(`rediss://127.0.0.1:${store.port}`, user.username, directory),
-        tls: { ca: { file: join(directory, 'ca.pem') } },
-      }),
+      shared: (directory) => asUser(store.port, directory, true),
       files: { password: user.password, 'ca.pem': authority.cert },
     });
     await waitForStore(replicas);
@@ -42,7 +38,7 @@ for (const kind of STORE_KINDS) {
 }
 
 test('the others exchange when the replica that holds the lock is killed', async (t) => {
-  const store = await startStore(t, { programs: findStore('valkey') });
+  const store = await startStore(t);
   const replicas = await startReplicas(t, { shared: store.port });
   await waitForStore(replicas);
   const holder = await startCambist(t, { config: replicas.config });
@@ -62,7 +58,7 @@ test('the others exchange when the replica that holds the lock is killed', async
 });
 
 test('what replicas exchange with their store', async (t) => {
-  const store = await startStore(t, { programs: findStore('valkey') });
+  const store = await startStore(t);
   const wire = await startTcpProxy(t, store.port);
   const replicas = await startReplicas(t, { shared: wire.port });
   await waitForStore(replicas);

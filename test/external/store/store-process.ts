@@ -8,14 +8,15 @@ import type { CertificateAuthority } from '../../harness/certificates.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { freePort } from '../../harness/http-server.ts';
 import type { Lifetime } from '../../harness/lifetime.ts';
-import type { StorePrograms } from './programs.ts';
+import { findStore, type StorePrograms } from './programs.ts';
 
 export interface StoreOptions {
-  readonly programs: StorePrograms;
+  /** The default is Valkey. */
+  readonly programs?: StorePrograms;
   /** Given: the server speaks TLS alone. */
   readonly tls?: CertificateAuthority;
-  /** The ACL user of cambist, with its rules, as `~cambist:* +@all`. The default user is off then. */
-  readonly user?: { readonly username: string; readonly password: string; readonly rules: string };
+  /** The ACL user `cambist`, with its rules, as `~cambist:* +@all`. The default user is off then. */
+  readonly user?: { readonly password: string; readonly rules: string };
   readonly config?: readonly string[];
   readonly args?: readonly string[];
   /** Its file of ACL users, to which the harness adds its own. */
@@ -39,7 +40,7 @@ const CLI_MS = 60_000;
 const PORT_TRIES = 3;
 
 /** Starts one server, which keeps nothing on disk. @throws Error with its output, if it exits */
-export async function startStore(t: Lifetime, options: StoreOptions) {
+export async function startStore(t: Lifetime, options: StoreOptions = {}) {
   for (let tries = 1; ; tries += 1) {
     try {
       const store = await startOnce(options);
@@ -53,7 +54,7 @@ export async function startStore(t: Lifetime, options: StoreOptions) {
 }
 
 async function startOnce(options: StoreOptions) {
-  const { programs, tls, user, aclFile, args = [] } = options;
+  const { programs = findStore('valkey'), tls, user, aclFile, args = [] } = options;
   const hasUsers = user !== undefined || aclFile !== undefined;
   const port = options.port ?? (await freePort());
   const directory = await mkdtemp(join(tmpdir(), 'cambist-store-'));
@@ -136,8 +137,7 @@ async function baseConfig(options: StoreOptions, port: number, directory: string
   if (tls === undefined) lines.push(`port ${port}`);
   else lines.push('port 0', ...(await tlsConfig(tls, port, directory)));
   if (user !== undefined) {
-    lines.push('user default off', ADMIN_LINE, `user ${user.username} on >${user.password} ${user.rules}`);
-    if (!isSentinel) lines.push(`masteruser ${ADMIN.username}`, `masterauth ${ADMIN.password}`);
+    lines.push('user default off', ADMIN_LINE, `user cambist on >${user.password} ${user.rules}`);
   }
   return lines;
 }
@@ -153,8 +153,6 @@ async function tlsConfig(authority: CertificateAuthority, port: number, director
     'tls-key-file key.pem',
     'tls-ca-cert-file ca.pem',
     'tls-auth-clients no',
-    'tls-replication yes',
-    'tls-cluster yes',
   ];
 }
 
@@ -169,6 +167,3 @@ async function killed(child: ChildProcess): Promise<void> {
   child.kill('SIGKILL');
   await exited;
 }
-
-/** Sentinel asks the servers as this user. */
-export const ADMIN_USER = ADMIN;
