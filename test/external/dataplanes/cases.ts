@@ -1,13 +1,11 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
 import { Agent } from 'node:http';
-import { join } from 'node:path';
 import { after, before, beforeEach, suite, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { decodeJwt } from 'jose';
 import { SDK_V1, SDK_V2_NEGOTIATED } from '../../harness/agent-client.ts';
-import { type RunningApp, startTestApp, type WrittenConfig } from '../../harness/app.ts';
+import type { RunningApp, WrittenConfig } from '../../harness/app.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { type FakeAuthorizationServer, startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
 import { echo, eventStream, type FakeUpstream, startFakeUpstream } from '../../harness/fake-upstream.ts';
@@ -17,15 +15,13 @@ import { freePort } from '../../harness/http-server.ts';
 import { keepParts, temporaryFolder } from '../../harness/lifetime.ts';
 import { type McpBackend, startMcpBackend } from '../../harness/mcp-fixture/server.ts';
 import { startWebSocketServer, type WebSocketServer } from '../../harness/web-socket-server.ts';
-import { type DataPlane, startDataPlane } from './data-plane.ts';
-import { type By, printedConfig } from './planes.ts';
-
-const SECRET = 'a-secret-of-the-data-plane';
+import { type By, type DataPlane, decisionListener, listenerOf, restartable, startDataPlane } from './data-plane.ts';
+import { printedConfig } from './planes.ts';
 
 /** A data plane as its snippet configures it, with cambist and everything behind it. */
 function setUp(plane: DataPlane, isByMatch: boolean, by: By) {
   const parts = keepParts();
-  let stopping = keepParts();
+  const cambist = restartable();
   const state = {} as {
     authorizationServer: FakeAuthorizationServer;
     github: FakeUpstream;
@@ -39,7 +35,7 @@ function setUp(plane: DataPlane, isByMatch: boolean, by: By) {
   const tokens: string[] = [];
 
   async function startCambist(): Promise<void> {
-    state.app = await startTestApp(stopping, state.config);
+    state.app = await cambist.start(state.config);
   }
 
   before(async () => {
@@ -49,13 +45,7 @@ function setUp(plane: DataPlane, isByMatch: boolean, by: By) {
     state.sockets = await startWebSocketServer(parts);
     const { issuer, jwksUri } = state.authorizationServer;
     state.tools = await startMcpBackend(parts, { issuer, jwksUri, name: 'tools' });
-    const folder = temporaryFolder(parts);
-    const secretFile = join(folder, 'secret');
-    writeFileSync(secretFile, SECRET);
-    const listener =
-      plane.asksSockets && !isByMatch
-        ? { listen: `unix:${folder}/decisions.sock` }
-        : { listen: `127.0.0.1:${await freePort()}`, secret: { file: secretFile } };
+    const listener = await decisionListener(temporaryFolder(parts), plane.asksSockets && !isByMatch);
     const route = (name: string, upstream: string, more = {}) => ({
       name,
       match: { path: `/${name}` },
@@ -66,7 +56,7 @@ function setUp(plane: DataPlane, isByMatch: boolean, by: By) {
       listen: `127.0.0.1:${await freePort()}`,
       authorization_servers: { local: { ...clientOf(state.authorizationServer), issuer } },
       decisions: {
-        [by === 'http' ? 'http' : 'grpc']: listener,
+        [listenerOf(by)]: listener,
         ...(isByMatch && { routes_by: 'match', preflights: 'allow' }),
       },
       routes: [
@@ -79,10 +69,10 @@ function setUp(plane: DataPlane, isByMatch: boolean, by: By) {
       ],
     };
     await startCambist();
-    state.url = await startDataPlane(parts, plane, printedConfig(plane, state.config, by), SECRET);
+    state.url = await startDataPlane(parts, plane, printedConfig(plane, state.config, by));
   });
   after(async () => {
-    await stopping.close();
+    await cambist.stop();
     await parts.close();
   });
   beforeEach(() => {
@@ -104,10 +94,7 @@ function setUp(plane: DataPlane, isByMatch: boolean, by: By) {
         ...options,
       }),
     restart: startCambist,
-    async stop(): Promise<void> {
-      await stopping.close();
-      stopping = keepParts();
-    },
+    stop: cambist.stop,
     /** No backend got a caller's token, or a token for another backend. */
     assertNothingLeaked(): void {
       for (const [backend, audience] of [

@@ -1,9 +1,12 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import type { SnippetKind } from '../../../src/decisions/snippets.ts';
-import { eventually } from '../../harness/eventually.ts';
+import { startTestApp, type WrittenConfig } from '../../harness/app.ts';
+import { DECISION_SECRET } from '../../harness/gateway.ts';
 import { freePort } from '../../harness/http-server.ts';
-import { type Lifetime, temporaryFolder } from '../../harness/lifetime.ts';
+import { keepParts, type Lifetime, temporaryFolder, writerInto } from '../../harness/lifetime.ts';
+import { startServer } from '../../harness/server-process.ts';
+
+/** How Envoy asks; the others ask by HTTP. `ext_authz` is that over gRPC. */
+export type By = 'http' | 'ext_authz' | 'ext_proc';
 
 /** A program that forwards requests, and asks cambist about each. */
 export interface DataPlane {
@@ -23,51 +26,50 @@ export interface Snippet {
   readonly folder: string;
   /** The port for the one in the snippet. */
   readonly port: number;
-  /** The secret of the decisions listener. */
-  readonly secret: string;
 }
 
-/** A busy machine takes its time. */
-const START_MS = 120_000;
-
 /** Runs a snippet as it is, but for addresses. @returns its URL */
-export async function startDataPlane(t: Lifetime, plane: DataPlane, text: string, secret: string): Promise<string> {
+export async function startDataPlane(t: Lifetime, plane: DataPlane, text: string): Promise<string> {
   const [folder, port] = [temporaryFolder(t), await freePort()];
-  const [program, ...args] = await plane.prepare({ text, folder, port, secret });
-  const child = spawn(program, args, {
-    cwd: folder,
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, HOME: folder },
-  });
-  let output = '';
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding('utf8').on('data', (more: string) => {
-      output += more;
-    });
-  }
-  child.once('error', (error) => {
-    output += error;
-  });
-  t.after(async () => {
-    if (child.exitCode !== null || child.signalCode !== null) return;
-    const exited = once(child, 'exit');
-    child.kill('SIGKILL');
-    await exited;
-  });
+  const [command, ...args] = await plane.prepare({ text, folder, port });
   const url = `http://127.0.0.1:${port}`;
-  await eventually(
-    `${plane.kind} listens`,
-    () => {
-      if (child.exitCode !== null) throw new Error(`${program} exited:\n${output}`);
-      // Traefik listens before it knows its routes.
-      return fetch(`${url}/github`).then(
-        ({ status }) => status !== 404,
-        () => false,
-      );
-    },
-    START_MS,
-  );
+  // Traefik listens before it knows its routes.
+  const isReady = () =>
+    fetch(`${url}/github`).then(
+      ({ status }) => status !== 404,
+      () => false,
+    );
+  const options = {
+    command,
+    args,
+    cwd: folder,
+    env: { HOME: folder },
+    readyUrl: isReady,
+    stopSignal: 'SIGKILL',
+  } as const;
+  t.after((await startServer(options)).close);
   return url;
+}
+
+/** The key of `decisions` that has the listener. */
+export const listenerOf = (by: By) => (by === 'http' ? 'http' : 'grpc');
+
+/** A listener for a data plane that asks over a Unix socket, or over TCP with the secret. */
+export async function decisionListener(folder: string, isUnix: boolean) {
+  if (isUnix) return { listen: `unix:${folder}/decisions.sock` };
+  return { listen: `127.0.0.1:${await freePort()}`, secret: writerInto(folder)('secret', DECISION_SECRET) };
+}
+
+/** cambist that a test stops and starts again. */
+export function restartable() {
+  let lifetime = keepParts();
+  return {
+    start: (config: WrittenConfig) => startTestApp(lifetime, config),
+    async stop(): Promise<void> {
+      await lifetime.close();
+      lifetime = keepParts();
+    },
+  };
 }
 
 /** The files of a snippet, each after a line with its name. */

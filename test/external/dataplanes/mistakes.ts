@@ -1,19 +1,14 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import type { SnippetKind } from '../../../src/decisions/snippets.ts';
-import { type RunningApp, startTestApp } from '../../harness/app.ts';
 import { startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
 import { echo, startFakeUpstream } from '../../harness/fake-upstream.ts';
 import { clientOf } from '../../harness/gateway.ts';
 import { freePort } from '../../harness/http-server.ts';
-import { keepParts, temporaryFolder } from '../../harness/lifetime.ts';
+import { keepParts, temporaryFolder, writerInto } from '../../harness/lifetime.ts';
 import { runCommand } from '../../harness/run-command.ts';
-import { type DataPlane, startDataPlane } from './data-plane.ts';
-import { type By, caddy, envoy, haproxy, nginx, printedConfig, traefik } from './planes.ts';
-
-const SECRET = 'a-secret-of-the-data-plane';
+import { type By, type DataPlane, decisionListener, listenerOf, restartable, startDataPlane } from './data-plane.ts';
+import { caddy, envoy, haproxy, nginx, printedConfig, traefik } from './planes.ts';
 
 /** The findings of doctor for each mistake. */
 const FINDINGS = {
@@ -188,21 +183,17 @@ export function testMistakes(...kinds: readonly SnippetKind[]): void {
   for (const [title, plane, mistakes] of TABLE.filter(([, { kind }]) => kinds.includes(kind))) {
     suite(`doctor --through ${title}`, () => {
       const parts = keepParts();
-      let stopping = keepParts();
+      const { start: startCambist, stop } = restartable();
       const state = {} as {
-        app: RunningApp;
         text: string;
         echo: string;
         doctor(url: string, ...more: string[]): Promise<string[]>;
       };
-      let start: () => Promise<void>;
+      let start: () => Promise<unknown>;
 
       before(async () => {
         const folder = temporaryFolder(parts);
-        const write = (name: string, text: string) => {
-          writeFileSync(join(folder, name), text);
-          return join(folder, name);
-        };
+        const write = writerInto(folder);
         const server = await startFakeAuthorizationServer(parts);
         server.behaviour = ({ form }) =>
           form.get('subject_token')?.includes('.')
@@ -210,35 +201,24 @@ export function testMistakes(...kinds: readonly SnippetKind[]): void {
             : { kind: 'response', status: 400, body: { error: 'invalid_grant' } };
         const docs = await startFakeUpstream(parts, echo);
         state.echo = `127.0.0.1:${await freePort()}`;
-        const listener = plane.asksSockets
-          ? { listen: `unix:${folder}/decisions.sock` }
-          : { listen: `127.0.0.1:${await freePort()}`, secret: { file: write('secret', SECRET) } };
         const config = {
           version: 1,
           listen: `127.0.0.1:${await freePort()}`,
           authorization_servers: { local: clientOf(server) },
-          decisions: { [(mistakes.by ?? 'http') === 'http' ? 'http' : 'grpc']: listener },
+          decisions: { [listenerOf(mistakes.by ?? 'http')]: await decisionListener(folder, plane.asksSockets) },
           routes: [
             { name: 'github', match: { path: '/github' }, upstream: `http://${state.echo}/mcp` },
             { name: 'docs', match: { path: '/docs' }, upstream: `${docs.url}/docs` },
           ],
         };
-        const file = write('cambist.json', JSON.stringify(config));
+        const { file } = write('cambist.json', JSON.stringify(config));
         const tokens = [await server.mint({ subject: 'alice' }), await server.mint({ subject: 'bob' })];
-        const [alice = '', bob = ''] = tokens.map((token, at) => write(`token-${at}`, token));
-        start = async () => {
-          state.app = await startTestApp(stopping, config);
-        };
+        const [alice = '', bob = ''] = tokens.map((token, at) => write(`token-${at}`, token).file);
+        start = () => startCambist(config);
         state.doctor = async (url, ...more) => {
-          const args = ['doctor', '--config', file, '--route', 'github', '--through', url, ...more];
-          const { stdout, stderr, code } = await runCommand([
-            ...args,
-            '--json',
-            '--subject-token-file',
-            alice,
-            '--subject-token-file',
-            bob,
-          ]);
+          const args = ['doctor', '--json', '--config', file, '--route', 'github', '--through', url, ...more];
+          const callers = ['--subject-token-file', alice, '--subject-token-file', bob];
+          const { stdout, stderr, code } = await runCommand([...args, ...callers]);
           for (const secret of [...tokens, ...server.requests.flatMap(({ issued }) => issued ?? [])]) {
             assert.ok(!(stdout + stderr).includes(secret), 'a token is shown');
           }
@@ -251,19 +231,14 @@ export function testMistakes(...kinds: readonly SnippetKind[]): void {
         state.text = printedConfig(plane, config, mistakes.by);
       });
       after(async () => {
-        await stopping.close();
+        await stop();
         await parts.close();
       });
-
-      const stop = async () => {
-        await stopping.close();
-        stopping = keepParts();
-      };
 
       test('proves that the printed config passes nothing but issued tokens', async (t) => {
         t.after(stop);
         await start();
-        const url = await startDataPlane(t, plane, state.text, SECRET);
+        const url = await startDataPlane(t, plane, state.text);
         assert.deepEqual(await state.doctor(url), ['through_proved']);
         await stop();
         assert.deepEqual(await state.doctor(url, '--stopped'), ['through_proved']);
@@ -276,7 +251,7 @@ export function testMistakes(...kinds: readonly SnippetKind[]): void {
           const text = edited(state.text, edits, state.echo);
           t.after(stop);
           await start();
-          const url = await startDataPlane(t, plane, text, SECRET);
+          const url = await startDataPlane(t, plane, text);
           const flags = name === 'fail open' ? ['--stopped'] : [];
           if (name === 'fail open') await stop();
           assert.deepEqual(await state.doctor(url, ...flags), finding.split(' '));

@@ -4,14 +4,12 @@ import { fileURLToPath } from 'node:url';
 import { snippetFacts } from '../../../src/decisions/snippet-facts.ts';
 import { SNIPPETS } from '../../../src/decisions/snippets.ts';
 import { configOf, type WrittenConfig } from '../../harness/app.ts';
+import { DECISION_SECRET } from '../../harness/gateway.ts';
 import { findProgram } from '../find-program.ts';
 import { installCaddy, installEnvoy, installTraefik } from '../installs.ts';
-import { type DataPlane, filesOf } from './data-plane.ts';
+import { type By, type DataPlane, filesOf } from './data-plane.ts';
 
 const HAPROXY = fileURLToPath(new URL('../../../node_modules/.haproxy', import.meta.url));
-
-/** How Envoy asks; the others ask by HTTP. `ext_authz` is that over gRPC. */
-export type By = 'http' | 'ext_authz' | 'ext_proc';
 
 /** The config of a data plane as `cambist snippet` prints it, or as config/decisions.md changes it for ext_authz over gRPC. */
 export function printedConfig(plane: DataPlane, config: WrittenConfig, by: By = 'http'): string {
@@ -74,9 +72,9 @@ export const nginx: DataPlane = {
   asksSockets: true,
   downStatus: 503,
   bodyLimit: 16 * 2 ** 20,
-  async prepare({ text, folder, port, secret }) {
+  async prepare({ text, folder, port }) {
     const secretFile = join(folder, 'secret.conf');
-    await writeFile(secretFile, `proxy_set_header X-Cambist-Decision-Secret "${secret}";\n`);
+    await writeFile(secretFile, `proxy_set_header X-Cambist-Decision-Secret "${DECISION_SECRET}";\n`);
     const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
       .map((name) => `  ${name}_temp_path ${folder}/${name};\n`)
       .join('');
@@ -95,7 +93,7 @@ export const traefik: DataPlane = {
   asksSockets: false,
   // Traefik takes no other status for a fault of the service that it asks.
   downStatus: 500,
-  async prepare({ text, folder, port, secret }) {
+  async prepare({ text, folder, port }) {
     const { 'traefik.yaml': main = '', 'cambist.yaml': dynamic = '' } = filesOf(text);
     const file = join(folder, 'cambist.yaml');
     await writeFile(file, dynamic);
@@ -104,7 +102,12 @@ export const traefik: DataPlane = {
       main.replace(':8080', `127.0.0.1:${port}`).replace('/etc/traefik/cambist.yaml', file),
     );
     const program = await installTraefik();
-    return ['env', `CAMBIST_DECISION_SECRET=${secret}`, program, `--configFile=${join(folder, 'traefik.yaml')}`];
+    return [
+      'env',
+      `CAMBIST_DECISION_SECRET=${DECISION_SECRET}`,
+      program,
+      `--configFile=${join(folder, 'traefik.yaml')}`,
+    ];
   },
 };
 

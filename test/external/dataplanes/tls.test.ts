@@ -5,7 +5,7 @@ import { startGateway } from '../../harness/gateway.ts';
 import { call } from '../../harness/http-call.ts';
 import { freePort } from '../../harness/http-server.ts';
 import { temporaryFolder, writerInto } from '../../harness/lifetime.ts';
-import { startDataPlane } from './data-plane.ts';
+import { listenerOf, startDataPlane } from './data-plane.ts';
 import { caddy, envoy, haproxy, nginx, printedConfig, traefik } from './planes.ts';
 
 const authority = createCertificateAuthority();
@@ -36,15 +36,13 @@ for (const [plane, by] of [
       const { config, authorization, upstream, authorizationServer } = await startGateway(t, {
         top: {
           listen: `127.0.0.1:${await freePort()}`,
-          decisions: {
-            [by === 'http' ? 'http' : 'grpc']: { listen: { address: `127.0.0.1:${await freePort()}`, tls } },
-          },
+          decisions: { [listenerOf(by)]: { listen: { address: `127.0.0.1:${await freePort()}`, tls } } },
         },
       });
       const text = printedConfig(plane, config, by)
         .replaceAll(/\/etc\/\w+\/(cambist-ca\.pem|client\.(?:pem|key))/g, `${folder}/$1`)
         .replaceAll('/run/haproxy/', `${folder}/`);
-      const url = await startDataPlane(t, plane, text, 'unused');
+      const url = await startDataPlane(t, plane, text);
       const { status } = await call(`${url}/github`, { headers: { authorization } });
       assert.equal(status, passes ? 200 : plane.downStatus);
       const tokens = passes ? [`Bearer ${authorizationServer.requests[0]?.issued}`] : [];

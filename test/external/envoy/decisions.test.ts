@@ -8,8 +8,8 @@ import { echo, type FakeUpstream, startFakeUpstream, type UpstreamHandler } from
 import { type GatewayOptions, startGateway } from '../../harness/gateway.ts';
 import { type CallOptions, call } from '../../harness/http-call.ts';
 import { temporaryFolder, writerInto } from '../../harness/lifetime.ts';
-import { startDataPlane } from '../dataplanes/data-plane.ts';
-import { type By, envoy, printedConfig } from '../dataplanes/planes.ts';
+import { type By, listenerOf, startDataPlane } from '../dataplanes/data-plane.ts';
+import { envoy, printedConfig } from '../dataplanes/planes.ts';
 
 interface Setup extends Pick<GatewayOptions, 'handler' | 'route'> {
   readonly by: By;
@@ -30,12 +30,12 @@ async function start(t: TestContext, setup: Setup) {
   const listener = { listen: `unix:${join(folder, 'decisions.sock')}`, ...keys };
   const top = {
     listen: `unix:${join(folder, 'listen.sock')}`,
-    decisions: { [by === 'http' ? 'http' : 'grpc']: listener, ...decisions },
+    decisions: { [listenerOf(by)]: listener, ...decisions },
     ...more,
   };
   const routes = (moreRoutes ?? (by === 'ext_authz' ? DOCS : () => []))(docs);
   const gateway = await startGateway(t, { ...options, top, moreRoutes: routes });
-  const url = await startDataPlane(t, envoy, change(printedConfig(envoy, gateway.config, by)), '');
+  const url = await startDataPlane(t, envoy, change(printedConfig(envoy, gateway.config, by)));
   const callers = [gateway.subjectToken];
   const mint = async (subject: string) => {
     const token = await gateway.authorizationServer.mint({ subject });
