@@ -1,17 +1,15 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import { join } from 'node:path';
 import { after, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { proxyVariables, trustVariables } from '../../../src/intercept/agent-variables.ts';
 import { startAuthorizationServer } from '../../harness/authorization-server.ts';
 import { type CambistProcess, startCambist } from '../../harness/cambist-process.ts';
-import { eventually } from '../../harness/eventually.ts';
 import { freePort } from '../../harness/http-server.ts';
 import { startMcpBackend } from '../../harness/mcp-fixture/server.ts';
 import { runCommand } from '../../harness/run-command.ts';
+import { startServer } from '../../harness/server-process.ts';
 import { runEnvoy } from '../envoy/envoy.ts';
 import { installConformance } from '../installs.ts';
 import { differences, tally, withoutForeignHost } from './compare.ts';
@@ -132,20 +130,15 @@ async function startServerEverything(t: TestContext): Promise<Server> {
   const { issuer, jwksUri } = authorizationServer;
   const port = await freePort();
   const url = `http://127.0.0.1:${port}/mcp`;
-  const env = { ...process.env, PORT: String(port), GATE_ISSUER: issuer, GATE_JWKS_URI: jwksUri, GATE_AUDIENCE: url };
+  const env = { PORT: String(port), GATE_ISSUER: issuer, GATE_JWKS_URI: jwksUri, GATE_AUDIENCE: url };
   const args = ['--import', import.meta.resolve('tsx'), '--import', GATE, PROGRAM, 'streamableHttp'];
-  const child = spawn(process.execPath, args, { env, stdio: 'ignore' });
-  const exited = once(child, 'exit');
-  t.after(async () => {
-    child.kill();
-    await exited;
-  });
   const isUp = () =>
     fetch(url).then(
       ({ status }) => status === 401,
       () => false,
     );
-  await eventually('server-everything responds', isUp);
+  const server = await startServer({ command: process.execPath, args, env, cwd: '.', readyUrl: isUp });
+  t.after(server.close);
   return { url };
 }
 
