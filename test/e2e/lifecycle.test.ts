@@ -66,12 +66,12 @@ test('loses no request of busy kept-alive connections on shutdown', async (t) =>
   assert.deepEqual(await setup.cambist.exit, { code: 0, signal: null });
 });
 
-test('logs one line with the addresses and routes, and only JSON lines, and SIGUSR1 opens no debugger', async (t) => {
+test('logs one line with the addresses and routes, and only JSON lines, SIGUSR1 opens no debugger, and SIGINT ends it', async (t) => {
   const setup = await startFakeSetup(t);
   setup.cambist.signal('SIGUSR1');
   await setup.call({ headers: await setup.bearer() });
-  setup.cambist.signal('SIGTERM');
-  await setup.cambist.exit;
+  setup.cambist.signal('SIGINT');
+  assert.deepEqual(await setup.cambist.exit, { code: 0, signal: null });
   const lines = setup.cambist.stdout().split('\n');
   assert.equal(lines.length, setup.cambist.logs().length, 'standard output contains only log lines');
   for (const { level, time, msg } of setup.cambist.logs()) {
