@@ -34,7 +34,7 @@ async function startWebhook(t: TestContext) {
   };
   await install(authority.issueServer());
   const lines: string[] = [];
-  const logger = createLogger('info', { write: (line) => void lines.push(line) });
+  const logger = createLogger('info', { write: (line) => void lines.push(line), linesLost: () => 3 });
   const metrics = createWebhookMetrics('0.1.0', logger.linesLost);
   const certificate = await readCertificate(files);
   metrics.certificateLoaded(certificate.expiresAt);
@@ -245,5 +245,7 @@ test('serves health and metrics on a separate port, without TLS', async (t) => {
   assert.equal(await status('/livez'), 200);
   const metrics = await fetch(`${webhook.adminUrl}/metrics`);
   assert.match(metrics.headers.get('content-type') ?? '', /text\/plain; version=0\.0\.4/);
-  assert.match(await metrics.text(), /cambist_build_info\{version="0\.1\.0"\} 1/);
+  const text = await metrics.text();
+  assert.match(text, /cambist_build_info\{version="0\.1\.0"\} 1/);
+  assert.equal(sumSamples(text, 'cambist_log_lines_lost_total'), 3);
 });
