@@ -49,7 +49,8 @@ async function start(
   });
   const { folder, tls } = tlsFiles(t, ca, client);
   const route = { name: 'secure', match: { path: '/' }, upstream: upstream.url, credential: 'none', tls };
-  const app = await startTestApp(t, { routes: [route] });
+  // 0 sets no limit on connecting.
+  const app = await startTestApp(t, { routes: [{ ...route, timeouts: { connect: 0 } }] });
   return { app, upstream, folder };
 }
 
