@@ -139,7 +139,7 @@ test('exec leaves the pipes of the command blocking', async (t) => {
   assert.deepEqual([stdout.length, code], [40 * 64 * 1024, 0]);
 });
 
-for (const signal of ['SIGTERM', 'SIGHUP'] as const) {
+for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR2'] as const) {
   test(`exec forwards ${signal}, and waits for the command to finish`, async (t) => {
     const script = `process.once('${signal}', () => setTimeout(() => { console.log('cleaned up'); process.exit(3) }, 50)); setInterval(() => {}, 1000); console.log('ready')`;
     const { child, finished } = startExec(t, node(script));

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { test } from 'node:test';
+import { parseRecords } from '../harness/audit-records.ts';
 import type { Behaviour, TokenRequest } from '../harness/fake-authorization-server.ts';
 import { type FakeSetup, type SetupCall, type SetupResponse, startFakeSetup } from '../harness/fake-setup.ts';
 import { echo, failMidStream, refuseBearer, respond, type UpstreamHandler } from '../harness/fake-upstream.ts';
@@ -82,6 +83,7 @@ test('leaks no token or secret to logs, responses, metrics or status', async (t)
     change: (config, { authorizationServer, upstream }) => ({
       ...config,
       log: { level: 'trace' },
+      audit: { to: 'stdout' },
       authorization_servers: {
         ...config.authorization_servers,
         signing: {
@@ -153,6 +155,8 @@ test('leaks no token or secret to logs, responses, metrics or status', async (t)
 
   assert.ok(own.length > 60, `${own.length} responses of cambist itself`);
   assert.ok(setup.cambist.logs().length > 150);
+  const audited = setup.cambist.logs().filter(({ kind }) => kind === 'audit');
+  assert.ok(parseRecords(audited.map((line) => JSON.stringify(line)).join('\n')).length > 60);
   leaks.assertNoLeak(await outputs(setup, own));
   const received = upstream.requests.map(({ rawHeaders, url }) => `${url} ${rawHeaders}`).join('\n');
   for (const request of authorizationServer.requests) {
