@@ -5,11 +5,14 @@ import { startRawUpstream } from '../harness/fake-upstream.ts';
 import { startGateway, startPlainGateway } from '../harness/gateway.ts';
 import { assertProblem, call, connectRaw } from '../harness/http-call.ts';
 
-test("sends one Authorization header with the issued token, and no copy of the caller's token", async (t) => {
+test("sends the upstream's own Host and the issued token, and no override and no copy of the caller's token", async (t) => {
   const { app, upstream, authorizationServer, authorization, subjectToken } = await startGateway(t);
   const { status } = await call(`${app.url}/github`, {
     headers: {
+      host: 'other.localhost',
       authorization,
+      'x-http-method-override': '/admin',
+      x_original_url: '/admin',
       'x-forwarded-access-token': subjectToken,
       cookie: `a=1; token=${subjectToken}`,
       'x-original': authorization,
@@ -20,8 +23,8 @@ test("sends one Authorization header with the issued token, and no copy of the c
   assert.equal(status, 200);
   const [received] = upstream.requests;
   assert.deepEqual(received?.authorization, [`Bearer ${authorizationServer.requests[0]?.issued}`]);
-  assert.equal(received?.headers['x-kept'], 'yes');
-  assert.ok(!JSON.stringify(received?.rawHeaders).includes(subjectToken));
+  assert.deepEqual([received?.headers.host, received?.headers['x-kept']], [new URL(upstream.url).host, 'yes']);
+  for (const text of [subjectToken, '/admin']) assert.ok(!JSON.stringify(received?.rawHeaders).includes(text), text);
 });
 
 test('sends the issued token even if the Connection header lists Authorization', async (t) => {
