@@ -50,7 +50,9 @@ export async function requestAdmin(admin: Listen, { body, headers, ...wanted }: 
       let size = 0;
       response.on('data', (chunk: Buffer) => {
         size += chunk.length;
-        if (size > MAX_BYTES) response.destroy(otherServer(admin));
+        if (size <= MAX_BYTES) return;
+        reject(otherServer(admin));
+        response.destroy();
       });
       json(response).then(
         (content) => resolve({ status: response.statusCode ?? 0, body: content }),
