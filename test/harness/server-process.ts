@@ -51,7 +51,11 @@ export async function startServer(options: ServerOptions) {
     await stop(child);
     throw failure ?? new Error(`${command}: the server ${hasExited ? 'exited' : 'is not ready'}:\n${output}`);
   }
-  return { output: () => output, close: () => stop(child, stopSignal) };
+  return {
+    output: () => output,
+    signal: (signal: NodeJS.Signals): void => void child.kill(signal),
+    close: () => stop(child, stopSignal),
+  };
 }
 
 async function isReady(url: string, ca: string | undefined): Promise<boolean> {

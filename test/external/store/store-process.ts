@@ -1,13 +1,12 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { execFile } from 'node:child_process';
 import { appendFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { CertificateAuthority } from '../../harness/certificates.ts';
-import { eventually } from '../../harness/eventually.ts';
 import { freePort } from '../../harness/http-server.ts';
 import type { Lifetime } from '../../harness/lifetime.ts';
+import { type ServerProcess, startServer } from '../../harness/server-process.ts';
 import { findStore, type StorePrograms } from './programs.ts';
 
 export interface StoreOptions {
@@ -34,7 +33,6 @@ const ADMIN = { username: 'harness', password: 'harness-admin-password' };
 
 const ADMIN_LINE = `user ${ADMIN.username} on >${ADMIN.password} ~* &* +@all`;
 
-const START_MS = 120_000;
 const CLI_MS = 60_000;
 /** Another process may take a port between the choice and the start. */
 const PORT_TRIES = 3;
@@ -64,30 +62,17 @@ async function startOnce(options: StoreOptions) {
   if (aclFile !== undefined) await appendFile(aclFile, `${ADMIN_LINE}\n`);
   const env: NodeJS.ProcessEnv = { ...process.env, ...programs.env };
   if (hasUsers) env.REDISCLI_AUTH = ADMIN.password;
-  let child: ChildProcess;
-  let output = '';
+  let server: ServerProcess | undefined;
   const launch = async (): Promise<void> => {
-    output = '';
-    child = spawn(programs.server, [file, ...args, ...(options.isSentinel ? ['--sentinel'] : [])], {
-      env,
+    server = await startServer({
+      command: programs.server,
+      args: [file, ...args, ...(options.isSentinel ? ['--sentinel'] : [])],
       cwd: directory,
-      stdio: ['ignore', 'pipe', 'pipe'],
+      env: programs.env,
+      // Another server on this port has another file.
+      readyUrl: async () => (await ask('INFO', 'server').catch(() => '')).includes(file),
+      stopSignal: 'SIGKILL',
     });
-    for (const stream of [child.stdout, child.stderr])
-      stream?.setEncoding('utf8').on('data', (text: string) => {
-        output += text;
-      });
-    child.once('error', (error) => {
-      output += error.message;
-    });
-    await eventually(
-      `${programs.kind} is up: ${output}`,
-      async () => {
-        if (hasExited(child)) throw new Error(`${programs.kind} exited:\n${output}`);
-        return (await ask('PING').catch(() => '')) === 'PONG';
-      },
-      START_MS,
-    );
   };
   const cliArgs = ['-p', String(port), ...(tls === undefined ? [] : ['--tls', '--cacert', join(directory, 'ca.pem')])];
   if (hasUsers) cliArgs.push('--user', ADMIN.username);
@@ -100,7 +85,7 @@ async function startOnce(options: StoreOptions) {
     return stdout.trimEnd();
   };
   const ask = (...command: readonly string[]): Promise<string> => cli('-e', ...command);
-  const kill = (): Promise<void> => killed(child);
+  const kill = async (): Promise<void> => server?.close();
   const close = async (): Promise<void> => {
     await kill();
     await rm(directory, { recursive: true, force: true });
@@ -117,8 +102,8 @@ async function startOnce(options: StoreOptions) {
     ask,
     cli,
     /** SIGSTOP: its connections stay open, and nothing responds. */
-    pause: () => void child.kill('SIGSTOP'),
-    resume: () => void child.kill('SIGCONT'),
+    pause: () => server?.signal('SIGSTOP'),
+    resume: () => server?.signal('SIGCONT'),
     /** SIGKILL. */
     kill,
     /** Starts it again on the same port, without its data. */
@@ -154,16 +139,4 @@ async function tlsConfig(authority: CertificateAuthority, port: number, director
     'tls-ca-cert-file ca.pem',
     'tls-auth-clients no',
   ];
-}
-
-function hasExited(child: ChildProcess): boolean {
-  return child.exitCode !== null || child.signalCode !== null || child.pid === undefined;
-}
-
-/** SIGKILL also ends a process that SIGSTOP has stopped. */
-async function killed(child: ChildProcess): Promise<void> {
-  if (hasExited(child)) return;
-  const exited = once(child, 'exit');
-  child.kill('SIGKILL');
-  await exited;
 }
