@@ -15,6 +15,11 @@ export type RunningApp = Awaited<ReturnType<typeof startTestApp>>;
 /** A config as in a file. `version` and the addresses are added. */
 export type WrittenConfig = Readonly<Record<string, unknown>>;
 
+/** A route with the path of its name. */
+export function routeTo(name: string, upstream: string | undefined, keys: object = {}) {
+  return { name, match: { path: `/${name}` }, upstream, ...keys };
+}
+
 const FREE_PORT = '127.0.0.1:0';
 
 /** @throws Error with all problems of the config, if it has errors */

@@ -5,7 +5,7 @@ import { after, before, beforeEach, suite, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { decodeJwt } from 'jose';
 import { SDK_V1, SDK_V2_NEGOTIATED } from '../../harness/agent-client.ts';
-import type { RunningApp, WrittenConfig } from '../../harness/app.ts';
+import { type RunningApp, routeTo, type WrittenConfig } from '../../harness/app.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { type FakeAuthorizationServer, startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
 import { echo, eventStream, type FakeUpstream, startFakeUpstream } from '../../harness/fake-upstream.ts';
@@ -46,12 +46,6 @@ function setUp(plane: DataPlane, isByMatch: boolean, by: By) {
     const { issuer, jwksUri } = state.authorizationServer;
     state.tools = await startMcpBackend(parts, { issuer, jwksUri, name: 'tools' });
     const listener = await decisionListener(temporaryFolder(parts), plane.asksSockets && !isByMatch);
-    const route = (name: string, upstream: string, more = {}) => ({
-      name,
-      match: { path: `/${name}` },
-      upstream,
-      ...more,
-    });
     state.config = {
       listen: `127.0.0.1:${await freePort()}`,
       authorization_servers: { local: { ...clientOf(state.authorizationServer), issuer } },
@@ -60,12 +54,12 @@ function setUp(plane: DataPlane, isByMatch: boolean, by: By) {
         ...(isByMatch && { routes_by: 'match', preflights: 'allow' }),
       },
       routes: [
-        route('github', `${state.github.url}/mcp`),
-        route('docs', `${state.docs.url}/docs-mcp`),
-        route('keyed', `${state.docs.url}/keyed`, { send: { header: 'X-Api-Key' } }),
-        route('open', `${state.docs.url}/open`, { credential: 'none' }),
-        route('sockets', `${state.sockets.url}/mcp`),
-        route('tools', state.tools.url),
+        routeTo('github', `${state.github.url}/mcp`),
+        routeTo('docs', `${state.docs.url}/docs-mcp`),
+        routeTo('keyed', `${state.docs.url}/keyed`, { send: { header: 'X-Api-Key' } }),
+        routeTo('open', `${state.docs.url}/open`, { credential: 'none' }),
+        routeTo('sockets', `${state.sockets.url}/mcp`),
+        routeTo('tools', state.tools.url),
       ],
     };
     await startCambist();
@@ -454,7 +448,7 @@ function testChanges(s: Setup, plane: DataPlane): void {
 
   test('fails no request while routes change', async () => {
     const { routes } = s.config as { routes: readonly Record<string, unknown>[] };
-    const more = { name: 'more', match: { path: '/more' }, upstream: `${s.docs.url}/more` };
+    const more = routeTo('more', `${s.docs.url}/more`);
     const statuses = await callMeanwhile(async () => {
       for (let i = 0; i < 10; i += 1) {
         const scope = i % 2 === 0 ? 'read' : undefined;

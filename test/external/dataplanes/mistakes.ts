@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
 import type { SnippetKind } from '../../../src/decisions/snippets.ts';
+import { routeTo } from '../../harness/app.ts';
 import { startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
 import { echo, startFakeUpstream } from '../../harness/fake-upstream.ts';
 import { clientOf } from '../../harness/gateway.ts';
@@ -206,10 +207,7 @@ export function testMistakes(...kinds: readonly SnippetKind[]): void {
           listen: `127.0.0.1:${await freePort()}`,
           authorization_servers: { local: clientOf(server) },
           decisions: { [listenerOf(mistakes.by ?? 'http')]: await decisionListener(folder, plane.asksSockets) },
-          routes: [
-            { name: 'github', match: { path: '/github' }, upstream: `http://${state.echo}/mcp` },
-            { name: 'docs', match: { path: '/docs' }, upstream: `${docs.url}/docs` },
-          ],
+          routes: [routeTo('github', `http://${state.echo}/mcp`), routeTo('docs', `${docs.url}/docs`)],
         };
         const { file } = write('cambist.json', JSON.stringify(config));
         const tokens = [await server.mint({ subject: 'alice' }), await server.mint({ subject: 'bob' })];

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { decodeJwt } from 'jose';
-import { startTestApp } from '../../harness/app.ts';
+import { routeTo, startTestApp } from '../../harness/app.ts';
 import { deferred, eventually } from '../../harness/eventually.ts';
 import { echo, type FakeUpstream, startFakeUpstream, type UpstreamHandler } from '../../harness/fake-upstream.ts';
 import { type GatewayOptions, startGateway } from '../../harness/gateway.ts';
@@ -75,9 +75,7 @@ function lastToken({ requests }: FakeUpstream): string {
   return value.replace('Bearer ', '');
 }
 
-const DOCS = (docs: FakeUpstream) => [
-  { name: 'docs', match: { path: '/docs' }, upstream: `${docs.url}/v1/`, send: { header: 'X-Api-Key' } },
-];
+const DOCS = (docs: FakeUpstream) => [routeTo('docs', `${docs.url}/v1/`, { send: { header: 'X-Api-Key' } })];
 
 testBy(ALL, 'the token is for the backend that Envoy chooses, however the path is written', async (t, start, by) => {
   const { ask, upstream, docs, authorizationServer } = await start(t, { moreRoutes: DOCS });

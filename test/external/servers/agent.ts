@@ -42,10 +42,6 @@ export function basicAuth(directory: string, file: string) {
   return { method: 'client_secret_basic', client_secret: { file: join(directory, file) } };
 }
 
-export function routeTo(name: string, upstream: string | undefined, keys: object) {
-  return { name, match: { path: `/${name}` }, upstream, ...keys };
-}
-
 interface Finding {
   readonly severity: 'ok' | 'warning' | 'error';
   readonly code: string;

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { after, type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { WebSocket } from 'undici';
+import { routeTo } from '../../harness/app.ts';
 import { type CambistProcess, startCambist } from '../../harness/cambist-process.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { TOKEN_TIMEOUT } from '../../harness/fake-authorization-server.ts';
@@ -13,7 +14,7 @@ import { createLeakWatch } from '../../harness/leaks.ts';
 import { keepParts } from '../../harness/lifetime.ts';
 import { runCommand } from '../../harness/run-command.ts';
 import { startWebSocketServer } from '../../harness/web-socket-server.ts';
-import { basicAuth, routeTo } from './agent.ts';
+import { basicAuth } from './agent.ts';
 import { committedRealm, startKeycloak } from './keycloak.ts';
 import { REALM, SECRET } from './keycloak-realms.ts';
 import {

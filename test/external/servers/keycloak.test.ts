@@ -4,14 +4,14 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { exportJWK, exportPKCS8, generateKeyPair } from 'jose';
 import { parse } from 'yaml';
-import { startTestApp } from '../../harness/app.ts';
+import { routeTo, startTestApp } from '../../harness/app.ts';
 import { readRecords, recordsOf } from '../../harness/audit-records.ts';
 import { startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
 import { call } from '../../harness/http-call.ts';
 import { keepParts } from '../../harness/lifetime.ts';
 import { type McpBackend, startMcpBackend } from '../../harness/mcp-fixture/server.ts';
 import { sumSamples } from '../../harness/metric-samples.ts';
-import { basicAuth, post, requestToken, routeTo, startAgent, whoami } from './agent.ts';
+import { basicAuth, post, requestToken, startAgent, whoami } from './agent.ts';
 import { committedRealm, startKeycloak } from './keycloak.ts';
 import {
   ACTOR,

@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { decodeJwt } from 'jose';
-import { startTestApp } from '../../harness/app.ts';
+import { routeTo, startTestApp } from '../../harness/app.ts';
 import { readRecords, recordsOf } from '../../harness/audit-records.ts';
 import { echo, startFakeUpstream } from '../../harness/fake-upstream.ts';
 import { call } from '../../harness/http-call.ts';
 import { keepParts } from '../../harness/lifetime.ts';
 import { type McpBackend, startMcpBackend } from '../../harness/mcp-fixture/server.ts';
-import { basicAuth, post, routeTo, startAgent, whoami } from './agent.ts';
+import { basicAuth, post, startAgent, whoami } from './agent.ts';
 import { SPRING_SECRETS, startSpring } from './spring.ts';
 
 const lifetime = keepParts();

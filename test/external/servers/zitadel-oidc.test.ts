@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { dirname } from 'node:path';
 import { after, test } from 'node:test';
+import { routeTo } from '../../harness/app.ts';
 import { freePort } from '../../harness/http-server.ts';
 import { keepParts } from '../../harness/lifetime.ts';
 import { type McpBackend, startMcpBackend } from '../../harness/mcp-fixture/server.ts';
 import { startServer } from '../../harness/server-process.ts';
 import { installZitadelOidc } from '../installs.ts';
-import { basicAuth, requestToken, routeTo, startAgent, whoami } from './agent.ts';
+import { basicAuth, requestToken, startAgent, whoami } from './agent.ts';
 
 const AUDIENCES = ['github-mcp', 'docs-mcp'];
 /** Must match `zitadel-oidc/main.go`. */

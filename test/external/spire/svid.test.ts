@@ -8,7 +8,7 @@ import type { TLSSocket } from 'node:tls';
 import { createLocalJWKSet, type JWK, jwtVerify } from 'jose';
 import { systemClock } from '../../../src/clock/clock.ts';
 import { createWorkloadApi } from '../../../src/spiffe/workload-api.ts';
-import { startTestApp } from '../../harness/app.ts';
+import { routeTo, startTestApp } from '../../harness/app.ts';
 import { startCambist } from '../../harness/cambist-process.ts';
 import { eventually, soon } from '../../harness/eventually.ts';
 import { echo, startFakeUpstream } from '../../harness/fake-upstream.ts';
@@ -69,8 +69,8 @@ async function startGateway(t: TestContext) {
     listen: { address: '127.0.0.1:0', tls: 'spiffe' },
     agents: { certificate: true, known: { billing: { spiffe_id: BILLING }, partner: { spiffe_id: PARTNER } } },
     routes: [
-      { name: 'open', match: { path: '/open' }, upstream: upstream.url, credential: 'none' },
-      { name: 'ledger', match: { path: '/ledger' }, upstream: upstream.url, credential: 'none', agents: ['billing'] },
+      routeTo('open', upstream.url, { credential: 'none' }),
+      routeTo('ledger', upstream.url, { credential: 'none', agents: ['billing'] }),
     ],
   });
   /** @returns the status, the error code, and the certificate of cambist */
@@ -146,15 +146,7 @@ test('authenticates by a JWT-SVID at a server that verifies it with the keys of 
   const app = await startTestApp(t, {
     spiffe: { socket: agent.address },
     authorization_servers: { idp: { token_endpoint: `${idp.url}/token`, client_id: ID, client_auth } },
-    routes: [
-      {
-        name: 'own',
-        match: { path: '/own' },
-        upstream: upstream.url,
-        credential: 'client_credentials',
-        expect_audience: 'any',
-      },
-    ],
+    routes: [routeTo('own', upstream.url, { credential: 'client_credentials', expect_audience: 'any' })],
   });
   assert.equal((await call(`${app.url}/own`)).status, 200);
   assert.equal(accepted.length, 1);
