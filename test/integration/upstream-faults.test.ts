@@ -40,7 +40,7 @@ test('relays a body that ends with its connection', async (t) => {
   }
 });
 
-test('closes the connection of an HTTP/1.0 caller when a response breaks off, by a reset where it can', async (t) => {
+test('closes the connection of an HTTP/1.0 caller when a response breaks off, by a reset where it can, and counts it', async (t) => {
   const folder = temporaryFolder(t);
   for (const [listen, code] of [
     ['127.0.0.1:0', 'ECONNRESET'],
@@ -58,6 +58,9 @@ test('closes the connection of an HTTP/1.0 caller when a response breaks off, by
       await soon('the connection is closed', connection.closed());
       assert.equal(error?.code, code);
     }
+    const byUpstream = { aborted_by: 'upstream' };
+    const count = async () => sumSamples(await app.metrics(), 'cambist_requests_aborted_total', byUpstream);
+    await eventually('both are counted', async () => (await count()) === 2);
   }
 });
 
