@@ -3,6 +3,7 @@ import fs, { mkdir, readFile, rename, unlink, writeFile } from 'node:fs/promises
 import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { App } from '../../../src/app.ts';
 import { UsageError } from '../../../src/commands/command.ts';
 import { createReloads, logLevelOf } from '../../../src/commands/reloads.ts';
@@ -171,12 +172,23 @@ test('logs a hundred problems of a team, with its name, and the number of the ot
 test('applies the change of a team while the folder of another never comes to rest', async (t) => {
   const { write, names, configs } = await startTeams(t);
   let writes = 0;
-  const burst = setInterval(() => void write(0, `r${writes++}`).catch(() => undefined), 10);
-  t.after(() => clearInterval(burst));
+  let isOver = false;
+  // One write at a time, so that none of them ends after the last change.
+  const burst = async (): Promise<void> => {
+    while (!isOver) {
+      await write(0, `r${writes++}`);
+      await delay(10);
+    }
+  };
+  t.after(() => {
+    isOver = true;
+  });
+  const bursting = burst();
   await eventually('there were many changes', () => writes > 50);
   await write(1, 'second');
   await eventually('the other team is served', () => names().includes('two/second'));
-  clearInterval(burst);
+  isOver = true;
+  await bursting;
   await write(0, 'last');
   await eventually('the last change is served', () => names().includes('one/last'));
   assert.ok(configs.length < writes, `${configs.length} reloads of ${writes} changes`);
