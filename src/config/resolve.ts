@@ -143,9 +143,9 @@ function warnOfUnseenRevocations({ signals }: Pick<Config, 'signals'>, routes: r
       verify === undefined
         ? credential.kind === 'exchange' && usedServers(credential).some((server) => server.issuer === issuer)
         : verify.issuer === issuer && verify.introspection === undefined;
+    const unaware = routes.filter((route) => readsCaller(route) && isOfIssuer(route));
     const isKeycloak = issuer.includes('/realms/');
-    const unaware = routes.filter((route) => isKeycloak && readsCaller(route) && isOfIssuer(route));
-    if (unaware.length === 0) continue;
+    if (!isKeycloak || unaware.length === 0) continue;
     const why = `Keycloak sends no signal about disabled and deleted users, so routes serve them until cached tokens expire: set subject_token.verify.introspection for ${unaware.map((route) => `"${route.name}"`).join(', ')}`;
     root.at('signals', 'transmitters', name).warn(why, 'key');
   }
