@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import { checkAgents, refuseSharedHeaders } from '../config/check-routes.ts';
+import { schemaOf } from '../config/key.ts';
 import { hostMatches } from '../config/match.ts';
 import { ROUTE, type RouteDraft, resolveRoute, type WrittenRoute } from '../config/resolve-route.ts';
 import type { Route, TokenTarget } from '../config/route.ts';
@@ -24,11 +25,7 @@ const INHERITED = [
   'retryBodyLimitBytes',
 ] as const satisfies readonly (keyof RouteKeys)[];
 
-const routeSchema = z.strictObject(
-  Object.fromEntries(
-    ALLOWED.map((name) => [name, ROUTE[name].isRequired ? ROUTE[name].schema : ROUTE[name].schema.optional()]),
-  ) as Record<string, z.ZodType>,
-);
+const routeSchema = schemaOf(Object.fromEntries(ALLOWED.map((name) => [name, ROUTE[name]])));
 
 /** Schema of a team's file. */
 export const teamSchema = z.strictObject({ routes: z.array(routeSchema) });
