@@ -8,6 +8,7 @@ import { readTeams } from '../../src/teams/team-files.ts';
 import type { LogLine } from './cambist-process.ts';
 import { recordLogged } from './leaks.ts';
 import type { Lifetime } from './lifetime.ts';
+import { type Labels, sumSamples } from './metric-samples.ts';
 
 /** The app in this process, on available ports of 127.0.0.1. */
 export type RunningApp = Awaited<ReturnType<typeof startTestApp>>;
@@ -53,6 +54,7 @@ export async function startTestApp(t: Lifetime, written: WrittenConfig) {
   };
   // Kept-alive connections of clients would delay the end of each test.
   t.after(() => stop(AbortSignal.abort()));
+  const metrics = async () => (await fetch(`${app.admin}/metrics`)).text();
   return {
     ...app,
     stop,
@@ -61,7 +63,9 @@ export async function startTestApp(t: Lifetime, written: WrittenConfig) {
       return lines.map((line) => JSON.parse(line) as LogLine);
     },
     logText: () => lines.join(''),
-    metrics: async () => (await fetch(`${app.admin}/metrics`)).text(),
+    metrics,
+    /** The sum of all samples of a metric that have at least these labels. */
+    metric: async (name: string, labels?: Labels) => sumSamples(await metrics(), name, labels),
     /** Reloads the config. @returns the changed keys that require a restart */
     reloadTo: (next: WrittenConfig): readonly string[] => app.reload(configOf(next)),
   };

@@ -1,3 +1,4 @@
+import type { OutgoingHttpHeaders } from 'node:http';
 import type { TestContext } from 'node:test';
 import { startTestApp, type WrittenConfig } from './app.ts';
 import {
@@ -7,7 +8,7 @@ import {
   TOKEN_TIMEOUT,
 } from './fake-authorization-server.ts';
 import { echo, type FakeUpstream, startFakeUpstream, type UpstreamHandler } from './fake-upstream.ts';
-import { open } from './http-call.ts';
+import { type CallOptions, call, open } from './http-call.ts';
 import { temporaryFolder, writerInto } from './lifetime.ts';
 
 /** A public client of a fake authorization server. */
@@ -52,8 +53,11 @@ export async function startGateway(t: TestContext, options: GatewayOptions = {})
   const app = await startTestApp(t, config);
   const subjectToken = await authorizationServer.mint();
   const authorization = `Bearer ${subjectToken}`;
+  /** Sends a request with the caller's token. */
+  const send = (headers: OutgoingHttpHeaders = {}, body?: CallOptions['body'], path = '/github') =>
+    call(app.url + path, { headers: { authorization, ...headers }, ...(body !== undefined && { body }) });
   /** The token and its header are a caller's. A test may change the config, and reload it. */
-  return { app, authorizationServer, upstream, subjectToken, authorization, config };
+  return { app, authorizationServer, upstream, subjectToken, authorization, config, send };
 }
 
 /** The secret of a data plane. */

@@ -4,6 +4,7 @@ import { connect, type Socket } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import { describeError, type ErrorCode } from '../../src/error-catalogue.ts';
 import { CambistError, detailOf } from '../../src/errors.ts';
+import { soon } from './eventually.ts';
 
 export interface CallOptions {
   agent?: Agent;
@@ -65,6 +66,13 @@ export async function connectRaw(url: string): Promise<RawConnection> {
     socket.once('error', reject);
   });
   return connection;
+}
+
+/** Sends bytes on a new connection. @returns everything received until the server closes it, which it must do soon */
+export async function sendRaw(url: string, bytes: string): Promise<string> {
+  const connection = await connectRaw(url);
+  connection.send(Buffer.from(bytes, 'latin1'));
+  return soon(`the end of the connection after ${bytes.slice(0, 80)}`, connection.closed());
 }
 
 /** Reads everything from a connection. */

@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
+import { type AgentFetch, SDK_V2_NEGOTIATED } from '../harness/agent-client.ts';
 import { startGateway } from '../harness/gateway.ts';
 import { assertProblem, call } from '../harness/http-call.ts';
-import { sumSamples } from '../harness/metric-samples.ts';
 import { startRefusingSetup } from '../harness/refusing-setup.ts';
 
 /** One backend with three routes: `deleting` and `listening` have their own scopes, `github` takes all other requests. */
@@ -18,10 +17,7 @@ async function startTools(t: TestContext, keys: Record<string, unknown> = {}) {
   ];
   gateway.app.reloadTo({ ...gateway.config, routes });
   const send = (body: string | Buffer, headers: Record<string, string> = {}) =>
-    call(`${gateway.app.url}/github`, {
-      body,
-      headers: { authorization: gateway.authorization, 'content-type': 'application/json', ...headers },
-    });
+    gateway.send({ 'content-type': 'application/json', ...headers }, body);
   const scopes = () => gateway.authorizationServer.requests.map(({ form }) => form.get('scope'));
   /** Nothing was sent anywhere. */
   const assertUnsent = () => assert.deepEqual([gateway.upstream.requests.length, scopes()], [0, []]);
@@ -41,9 +37,8 @@ test('chooses the route, and so the scope, by the tool that a message calls', as
   assert.deepEqual(scopes(), ['read', 'delete']);
   const tokens = upstream.requests.map(({ authorization }) => authorization[0]);
   assert.deepEqual(tokens, [tokens[0], tokens[1], tokens[1], tokens[0], tokens[0]]);
-  const text = await app.metrics();
-  assert.equal(sumSamples(text, 'cambist_requests_total', { route: 'deleting', code: '200' }), 2);
-  assert.equal(sumSamples(text, 'cambist_requests_total', { route: 'github', code: '200' }), 3);
+  assert.equal(await app.metric('cambist_requests_total', { route: 'deleting', code: '200' }), 2);
+  assert.equal(await app.metric('cambist_requests_total', { route: 'github', code: '200' }), 3);
 });
 
 test('chooses the route by the HTTP method, and treats a response to the server as no call', async (t) => {
@@ -101,20 +96,15 @@ test('refuses a request of revision 2026-07-28 without Mcp-Method or Mcp-Name, a
 
 test('the official client shows the error of MCP if a gateway removes its headers', async (t) => {
   const { url, server } = await startRefusingSetup(t);
-  const authorization = `Bearer ${await server.mint()}`;
   let removed = 'x-none';
-  const transport = new StreamableHTTPClientTransport(new URL(url), {
-    fetch: (target, init) => {
-      const headers = new Headers(init?.headers);
-      headers.set('authorization', authorization);
-      headers.delete(removed);
-      return fetch(target, { ...init, headers });
-    },
-  });
-  const client = new Client({ name: 'agent', version: '1.0.0' }, { versionNegotiation: { mode: 'auto' } });
-  await client.connect(transport);
+  const gateway: AgentFetch = (target, init) => {
+    const headers = new Headers(init?.headers);
+    headers.delete(removed);
+    return fetch(target, { ...init, headers });
+  };
+  const client = await SDK_V2_NEGOTIATED.connect(url, await server.mint(), gateway);
   t.after(() => client.close());
-  const echo = () => client.callTool({ name: 'echo', arguments: { message: 'hi' } });
+  const echo = () => client.call('echo', { message: 'hi' });
   await echo();
   for (const name of ['mcp-name', 'mcp-method']) {
     removed = name;
@@ -160,7 +150,7 @@ test('returns 413 for a message above the limit, with a length and chunked, and 
   assertUnsent();
   assert.match(app.logText(), /its body is larger than 65536 bytes: raise retry_body_limit/);
   const refused = { route: '_unmatched', code: '413', outcome: 'refused' };
-  assert.equal(sumSamples(await app.metrics(), 'cambist_requests_total', refused), 4);
+  assert.equal(await app.metric('cambist_requests_total', refused), 4);
   assert.equal((await send(sized(65_536))).status, 200);
 });
 
@@ -182,7 +172,7 @@ test('drops the tokens of every route of a session when the session is deleted',
   await send(callOf('list'), session);
   await send(callOf('drop'), session);
   await call(`${app.url}/github`, { method: 'DELETE', headers: { authorization, ...session } });
-  assert.equal(sumSamples(await app.metrics(), 'cambist_cache_entries'), 0);
+  assert.equal(await app.metric('cambist_cache_entries'), 0);
   await send(callOf('drop'), session);
   assert.deepEqual(scopes(), ['read', 'delete', 'delete']);
 });

@@ -35,8 +35,7 @@ async function start(t: TestContext, { method = 'none', serverKeys = {}, route =
   const client_auth = { method, ...(method !== 'none' && { client_secret: writeCredential(t, CLIENT_SECRET) }) };
   const local = { ...config.authorization_servers.local, ...serverKeys, client_auth };
   app.reloadTo({ ...config, authorization_servers: { local } });
-  const send = (token: string) =>
-    call(`${app.url}/github`, { headers: { authorization: `Bearer ${token}` }, body: '{}' });
+  const send = (token: string) => gateway.send({ authorization: `Bearer ${token}` }, '{}');
   return { ...gateway, send };
 }
 
@@ -166,7 +165,7 @@ for (const secret of ['s3cr3t! of/the+client', 'zQ7!', 'k9']) {
     test(`keeps a client secret that the server repeats out of the log: ${secret.length} characters, ${encoding}`, async (t) => {
       process.env.ECHOED_SECRET = secret;
       t.after(() => delete process.env.ECHOED_SECRET);
-      const { app, config, authorization, authorizationServer } = await startGateway(t);
+      const { app, config, send, authorizationServer } = await startGateway(t);
       const client_secret = { env: 'ECHOED_SECRET' };
       const client_auth = { method: 'client_secret_basic', basic_encoding: encoding, client_secret };
       const local = { ...config.authorization_servers.local, client_auth };
@@ -178,7 +177,7 @@ for (const secret of ['s3cr3t! of/the+client', 'zQ7!', 'k9']) {
         const body = { error: `bad ${secret}`, error_description: `wrong ${repeated}` };
         return { kind: 'response', status: 401, body };
       };
-      assertProblem(await call(`${app.url}/github`, { headers: { authorization } }), 'ERR_CLIENT_REFUSED');
+      assertProblem(await send(), 'ERR_CLIENT_REFUSED');
       const refusals = app.logs
         .filter(({ msg }) => msg === 'request' || msg === 'exchange')
         .map(({ err, oauth_error }) => JSON.stringify([err, oauth_error]));

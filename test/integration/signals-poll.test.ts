@@ -18,7 +18,6 @@ import { echo, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { call } from '../harness/http-call.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
 import { createMemoryStore, type MemoryStore } from '../harness/memory-store.ts';
-import { sumSamples } from '../harness/metric-samples.ts';
 import { runDoctor } from './doctor-run.ts';
 
 const REVOKED = 'https://schemas.openid.net/secevent/caep/event-type/session-revoked';
@@ -82,8 +81,8 @@ async function start(t: TestContext, credential: 'file' | 'client' = 'file') {
     const response = await call(`${app.admin}/status.json`);
     return (JSON.parse(response.text) as { signals: SignalsStatus }).signals;
   };
-  const metric = async (name: string, labels: Record<string, string> = {}) =>
-    sumSamples(await app.metrics(), name, { transmitter: 'idp', ...labels });
+  const metric = (name: string, labels: Record<string, string> = {}) =>
+    app.metric(name, { transmitter: 'idp', ...labels });
   return { app, records, idp, transmitter, caller, status, offer, revoke, signals, metric };
 }
 
@@ -116,9 +115,9 @@ test('polls with a token of its client, and gets another one where it is refused
   assert.equal(request?.form.get('scope'), 'ssf.read ssf.manage');
   assert.equal(transmitter.authorization(), `Bearer ${request?.issued}`);
   const issued = { route: '_signals', authorization_server: 'local', result: 'success' };
-  assert.equal(sumSamples(await app.metrics(), 'cambist_exchanges_total', issued), 1);
+  assert.equal(await app.metric('cambist_exchanges_total', issued), 1);
   const server = { authorization_server: 'local' };
-  assert.equal(sumSamples(await app.metrics(), 'cambist_authorization_server_available', server), 1);
+  assert.equal(await app.metric('cambist_authorization_server_available', server), 1);
   assert.ok(app.logs.some(({ msg, route }) => msg === 'exchange' && route === '_signals'));
   await eventually('its audit record', () => recordsOf('exchange', readRecords(records)).length === 1);
   assert.equal(recordsOf('exchange', readRecords(records))[0]?.route, '_signals');

@@ -12,7 +12,6 @@ import { echo, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { lastHandle } from '../harness/gateway.ts';
 import { call, open } from '../harness/http-call.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
-import { sumSamples } from '../harness/metric-samples.ts';
 
 const CAEP = 'https://schemas.openid.net/secevent/caep/event-type/';
 const LOGOUT = { 'http://schemas.openid.net/event/backchannel-logout': {} };
@@ -87,8 +86,7 @@ async function start(t: TestContext, top: Record<string, unknown> = {}) {
     });
   const logout = async (claims: Record<string, unknown>) =>
     postLogout(await signed('logout+jwt', { events: LOGOUT, ...claims }));
-  const signals = async (labels: Record<string, string>) =>
-    sumSamples(await app.metrics(), 'cambist_signals_total', labels);
+  const signals = (labels: Record<string, string>) => app.metric('cambist_signals_total', labels);
   return { app, idp, backend, agent, caller, status, signed, push, postLogout, logout, signals, nowSeconds };
 }
 
@@ -98,10 +96,8 @@ test('a back-channel logout ends one session, drops its tokens, and leaves the o
   assert.deepEqual([await status(one), await status(other)], [200, 200]);
   assert.equal((await logout({ sub: 'alice', sid: 's1' })).status, 200);
   assert.deepEqual([await status(one), await status(other)], [401, 200]);
-  await eventually('the drop', async () => {
-    const metrics = await app.metrics();
-    return sumSamples(metrics, 'cambist_cache_evictions_total', { reason: 'revoked' }) === 1;
-  });
+  const drops = () => app.metric('cambist_cache_evictions_total', { reason: 'revoked' });
+  await eventually('the drop', async () => (await drops()) === 1);
   assert.equal((await logout({ sub: 'alice', sid: 's1', iat: nowSeconds() - 5 })).status, 200);
   assert.equal(await signals({ channel: 'logout', result: 'applied' }), 1);
   assert.equal(await signals({ channel: 'logout', result: 'unchanged' }), 1);
@@ -153,9 +149,8 @@ test('cuts the open stream of a revoked session and no other', async (t) => {
   for (const stream of streams) stream.on('error', () => {});
   await logout({ sid: 's1' });
   await eventually('the cut', () => streams[0]?.closed === true);
-  await eventually('the count', async () => {
-    return sumSamples(await app.metrics(), 'cambist_requests_aborted_total', { aborted_by: 'revoked' }) === 1;
-  });
+  const cuts = () => app.metric('cambist_requests_aborted_total', { aborted_by: 'revoked' });
+  await eventually('the count', async () => (await cuts()) === 1);
   assert.equal(streams[1]?.closed, false);
   streams[1]?.destroy();
 });

@@ -16,7 +16,6 @@ import { echo, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { clientOf, echoOrStayOpen, lastHandle, openHandleOf, startGateway } from '../harness/gateway.ts';
 import { assertProblem, call } from '../harness/http-call.ts';
 import { temporaryFolder, writerInto } from '../harness/lifetime.ts';
-import { sumSamples } from '../harness/metric-samples.ts';
 
 /** A gateway whose route verifies subject tokens of another issuer. */
 async function startVerifying(t: TestContext, metadataBehaviour: MetadataBehaviour = { kind: 'document' }) {
@@ -24,8 +23,7 @@ async function startVerifying(t: TestContext, metadataBehaviour: MetadataBehavio
   issuer.metadataBehaviour = metadataBehaviour;
   const verify = { issuer: issuer.issuer };
   const gateway = await startGateway(t, { route: { subject_token: { verify } } });
-  const send = (token: string) =>
-    call(`${gateway.app.url}/github`, { headers: { authorization: `Bearer ${token}` }, body: '{}' });
+  const send = (token: string) => gateway.send({ authorization: `Bearer ${token}` }, '{}');
   return { ...gateway, issuer, send };
 }
 
@@ -59,7 +57,7 @@ test('refuses callers and is not ready until it has fetched the keys of the issu
   };
   await eventually('the attempt has failed', async () => (await readiness()).check !== 'waiting');
   assert.deepEqual(await readiness(), { status: 503, check: 'ERR_STS_UNAVAILABLE' });
-  assert.equal(sumSamples(await app.metrics(), 'cambist_readiness_check', { check: CHECK }), 0);
+  assert.equal(await app.metric('cambist_readiness_check', { check: CHECK }), 0);
   const { err } = app.logs.find(({ msg, check }) => msg === 'not ready' && check === CHECK) ?? {};
   assert.match(JSON.stringify(err), /its metadata at http.* returned status 500/);
   const response = await send(await issuer.mint());
@@ -69,7 +67,7 @@ test('refuses callers and is not ready until it has fetched the keys of the issu
 
   issuer.metadataBehaviour = { kind: 'document' };
   await eventually('cambist is ready', async () => (await readiness()).status === 200);
-  assert.equal(sumSamples(await app.metrics(), 'cambist_readiness_check', { check: CHECK }), 1);
+  assert.equal(await app.metric('cambist_readiness_check', { check: CHECK }), 1);
   await issuer.close();
   assert.equal((await send(await issuer.mint())).status, 200, 'the keys are fetched before the first token');
   assert.deepEqual(await readiness(), { status: 200, check: 'ready' });
@@ -98,7 +96,7 @@ test('uses the token of a file, whatever callers send, and a renewed one at once
   const sent = authorizationServer.requests.map(({ form }) => form.get('subject_token'));
   assert.deepEqual(sent, [first, second]);
   assert.ok(!JSON.stringify(upstream.requests.map(({ rawHeaders }) => rawHeaders)).includes('token-of-a-caller'));
-  const expiry = sumSamples(await app.metrics(), 'cambist_credential_expiry_timestamp_seconds', {
+  const expiry = await app.metric('cambist_credential_expiry_timestamp_seconds', {
     credential: 'subject token of route "github"',
   });
   assert.equal(expiry, decodeJwt(second).exp);
@@ -189,7 +187,7 @@ test('serves an opaque caller while its token is active, and refuses it within t
   assert.equal((await call(`${app.url}/tools`, { headers })).status, 401);
   assert.ok(backend.requests.every(({ authorization }) => !authorization.join().includes(OPAQUE)));
   const refused = { authorization_server: 'local', result: 'refused' };
-  assert.equal(sumSamples(await app.metrics(), 'cambist_introspections_total', refused), 1);
+  assert.equal(await app.metric('cambist_introspections_total', refused), 1);
   for (const secret of [OPAQUE, SECRET]) assert.ok(!app.logText().includes(secret));
 });
 
@@ -219,7 +217,7 @@ test('removes the handle of a caller whose token became inactive, even during it
   assert.equal((await call(url, { headers })).status, 401);
   assert.equal(await use(), 401);
   assert.equal(backend.requests.length, 1);
-  assert.equal(sumSamples(await app.metrics(), 'cambist_inbound_handle_removals_total', { reason: 'revoked' }), 1);
+  assert.equal(await app.metric('cambist_inbound_handle_removals_total', { reason: 'revoked' }), 1);
   state.response = response;
   forget();
   assert.equal((await call(url, { headers })).status, 200);

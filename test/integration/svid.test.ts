@@ -15,7 +15,6 @@ import { startPlainGateway } from '../harness/gateway.ts';
 import { assertProblem, call } from '../harness/http-call.ts';
 import type { ServerTls } from '../harness/http-server.ts';
 import { temporaryFolder, writerInto } from '../harness/lifetime.ts';
-import { sumSamples } from '../harness/metric-samples.ts';
 import {
   der,
   type FakeSpiffeAgent,
@@ -273,19 +272,18 @@ test('is ready with an SVID, shows its expiry, and says when the agent is gone',
     status: 503,
     body: { ready: false, checks: { spiffe: 'ERR_CREDENTIAL_UNAVAILABLE' } },
   });
-  assert.equal(sumSamples(await app.metrics(), 'cambist_spiffe_up'), 0);
+  assert.equal(await app.metric('cambist_spiffe_up'), 0);
   assert.match(app.logText(), /has no identity for this process: register an entry/);
 
   const ours = workload(ID);
   agent.send(update(ours));
   await eventually('ready', async () => (await ready()).status === 200);
-  const metrics = await app.metrics();
-  assert.equal(sumSamples(metrics, 'cambist_spiffe_up'), 1);
-  const expiry = sumSamples(metrics, 'cambist_spiffe_certificate_expiry_timestamp_seconds');
+  assert.equal(await app.metric('cambist_spiffe_up'), 1);
+  const expiry = await app.metric('cambist_spiffe_certificate_expiry_timestamp_seconds');
   assert.equal(expiry, Date.parse(new X509Certificate(ours.cert).validTo) / 1000);
 
   agent.stop();
-  await eventually('the metric', async () => sumSamples(await app.metrics(), 'cambist_spiffe_up') === 0);
+  await eventually('the metric', async () => (await app.metric('cambist_spiffe_up')) === 0);
   assert.equal((await ready()).status, 200);
   assert.match(app.logText(), /lost the SPIFFE agent; keeping the SVID until it expires/);
   assert.doesNotMatch(app.logText(), /PRIVATE KEY/);

@@ -39,7 +39,7 @@ function seenIn(response: string): Seen {
 const requestOf = ({ authorization }: TeamGateway, target = PATH, host = 'localhost', more = 'Connection: close\r\n') =>
   `GET ${target} HTTP/1.1\r\nHost: ${host}\r\nAuthorization: ${authorization}\r\n${more}\r\n`;
 
-async function sendRaw(url: string | undefined, request: string): Promise<Seen> {
+async function sendBytes(url: string | undefined, request: string): Promise<Seen> {
   const connection = await connectRaw(url ?? assert.fail());
   connection.send(request);
   if (request.includes('Upgrade')) {
@@ -84,8 +84,8 @@ const UPGRADE =
 
 const BY_MATCH: readonly WayIn[] = [
   ['GET', ({ send }) => send(PATH)],
-  ['absolute-form', (to) => sendRaw(to.app.url, requestOf(to, `http://localhost${PATH}`, 'other.test'))],
-  ['another spelling of the host', (to) => sendRaw(to.app.url, requestOf(to, PATH, 'LOCALHOST.:8180'))],
+  ['absolute-form', (to) => sendBytes(to.app.url, requestOf(to, `http://localhost${PATH}`, 'other.test'))],
+  ['another spelling of the host', (to) => sendBytes(to.app.url, requestOf(to, PATH, 'LOCALHOST.:8180'))],
   [
     'plain HTTP in a CONNECT',
     async (gateway) => {
@@ -113,8 +113,8 @@ const BY_MATCH: readonly WayIn[] = [
       return seenIn(await tls.closed());
     },
   ],
-  ['redirected HTTP', (to) => sendRaw(to.app.intercepting[0], requestOf(to, PATH, TEAM_HOST))],
-  ['a WebSocket handshake', (to) => sendRaw(to.app.url, requestOf(to, PATH, 'localhost', UPGRADE))],
+  ['redirected HTTP', (to) => sendBytes(to.app.intercepting[0], requestOf(to, PATH, TEAM_HOST))],
+  ['a WebSocket handshake', (to) => sendBytes(to.app.url, requestOf(to, PATH, 'localhost', UPGRADE))],
   ['a decision by ext-authz', askBy(`/ext-authz${PATH}`, { host: 'localhost' })],
   ['a decision by forward-auth', askBy('/forward-auth', FORWARDED)],
   ['a decision by gRPC', (gateway, t) => checked(gateway, t, 'ignored')],
@@ -209,7 +209,7 @@ test('gives no spelling of a request in a region to a route of the main file', a
     await gateway.apply();
   }
   for (const { target, host } of SPELLED) {
-    const { status, text } = await sendRaw(byMatch.app.url, requestOf(byMatch, target, host));
+    const { status, text } = await sendBytes(byMatch.app.url, requestOf(byMatch, target, host));
     assert.equal(status, 403, `${target} ${host} ${text}`);
   }
   assertNothingSent(byMatch);
@@ -221,7 +221,7 @@ test('gives no spelling of a request in a region to a route of the main file', a
       host,
       `${asDataPlane.join('')}Connection: close\r\n`,
     );
-    const { status, text } = await sendRaw(byName.app.decisions, request);
+    const { status, text } = await sendBytes(byName.app.decisions, request);
     assert.equal(status, 403, `by name: ${target} ${host} ${text}`);
   }
   assert.deepEqual(byName.authorizationServer.requests, []);

@@ -11,7 +11,6 @@ import { echo, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { type GatewayOptions, startGateway } from '../harness/gateway.ts';
 import { connectRaw } from '../harness/http-call.ts';
 import { listen } from '../harness/http-server.ts';
-import { sumSamples } from '../harness/metric-samples.ts';
 import { words } from '../harness/words.ts';
 
 /** A gateway with a route that matches a host name, for an agent that uses HTTP_PROXY. */
@@ -116,7 +115,7 @@ test('refuses CONNECT to any other target with 403, counts and logs it, and clos
   assert.equal(upstream.requests.length, 0);
   const labels = { route: '_unmatched', method: 'CONNECT', code: '403', outcome: 'refused' };
   assert.ok(refused >= 4);
-  assert.equal(sumSamples(await app.metrics(), 'cambist_requests_total', labels), refused);
+  assert.equal(await app.metric('cambist_requests_total', labels), refused);
   assert.match(app.logText(), /"method":"CONNECT".*"error":"ERR_ROUTE_NOT_FOUND"/);
   assert.match(app.logText(), /CONNECT to \\"elsewhere.example.com:443\\".*add \\"elsewhere.*:443\\" to forward_proxy/);
   assert.match(app.logText(), /CONNECT to an authority that is not a plain host:port/);
@@ -160,17 +159,16 @@ test('tunnels bytes to an authority of the config, adds no token or header, and 
   const connection = await connectRaw(app.url);
   connection.send(`CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\nProxy-Authorization: Basic eDp5\r\n\r\n`);
   await connection.until(ESTABLISHED);
-  const openNow = async () => sumSamples(await app.metrics(), 'cambist_open_tunnels', { authority });
+  const openNow = () => app.metric('cambist_open_tunnels', { authority });
   assert.equal(await openNow(), 1);
   connection.send('GET /any HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
   const all = await soon('the response', connection.closed());
   assert.match(all, /"url":"\/any"/);
   assert.deepEqual(server.requests[0]?.rawHeaders, ['Host', 'x', 'Connection', 'close']);
   await eventually('the tunnel is closed', async () => (await openNow()) === 0);
-  const metrics = await app.metrics();
-  assert.equal(sumSamples(metrics, 'cambist_tunnels_total', { authority }), 1);
+  assert.equal(await app.metric('cambist_tunnels_total', { authority }), 1);
   const labels = { method: 'CONNECT', code: '200', outcome: 'forwarded' };
-  assert.equal(sumSamples(metrics, 'cambist_requests_total', labels), 1);
+  assert.equal(await app.metric('cambist_requests_total', labels), 1);
   assert.ok(app.logs.some(({ msg, method, status }) => msg === 'request' && method === 'CONNECT' && status === 200));
 });
 
@@ -270,7 +268,7 @@ test('closes the tunnel to a host that gets a route in a reload, and no other', 
   await soon('the client sees the connection close', client.closed());
   await eventually('the server sees the connection close', () => server.destroyed);
   assert.match(app.logText(), /closed 1 tunnels to hosts that have a route now/);
-  const openNow = async () => sumSamples(await app.metrics(), 'cambist_open_tunnels');
+  const openNow = () => app.metric('cambist_open_tunnels');
   await eventually('no tunnel is counted', async () => (await openNow()) === 0);
 });
 

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { METHODS } from 'node:http';
 import { test } from 'node:test';
+import { get } from '../harness/disconnects.ts';
 import { soon } from '../harness/eventually.ts';
 import { startGateway, startPlainGateway } from '../harness/gateway.ts';
-import { assertProblem, call, connectRaw } from '../harness/http-call.ts';
+import { assertProblem, call, connectRaw, sendRaw } from '../harness/http-call.ts';
 
 const FORWARDED = METHODS.filter((method) => method !== 'CONNECT' && method !== 'TRACE');
 
@@ -56,9 +57,7 @@ test('prefers the configured host header to Host, and does not forward it', asyn
 
 test('returns 431 for headers that exceed limits.max_header_size, and keeps serving', async (t) => {
   const { app, upstream } = await startPlainGateway(t, { top: { limits: { max_header_size: '4KiB' } } });
-  const large = await connectRaw(app.url);
-  large.send(`GET /plain HTTP/1.1\r\nHost: localhost\r\nX: ${'x'.repeat(8000)}\r\n\r\n`);
-  assert.match(await soon('the response', large.closed()), /^HTTP\/1\.1 431 /);
+  assert.match(await sendRaw(app.url, get('/plain', `X: ${'x'.repeat(8000)}\r\n`)), /^HTTP\/1\.1 431 /);
   assert.equal(upstream.requests.length, 0);
   assert.equal((await call(`${app.url}/plain`)).status, 200);
 });
@@ -66,11 +65,8 @@ test('returns 431 for headers that exceed limits.max_header_size, and keeps serv
 test('forwards a request with an unusual but valid Host on a route for every host', async (t) => {
   const { app, authorization } = await startGateway(t);
   for (const host of ['', ':80', 'h:', 'my_service:8080', '[::1]:80', '%2Ftmp%2Fsocket', "a~!$&'()*+;=b", 'H.']) {
-    const connection = await connectRaw(app.url);
-    connection.send(
-      `GET /github HTTP/1.1\r\nHost: ${host}\r\nAuthorization: ${authorization}\r\nConnection: close\r\n\r\n`,
-    );
-    assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 200 /, host);
+    const head = `GET /github HTTP/1.1\r\nHost: ${host}\r\nAuthorization: ${authorization}\r\n`;
+    assert.match(await sendRaw(app.url, `${head}Connection: close\r\n\r\n`), /^HTTP\/1\.1 200 /, host);
   }
 });
 
@@ -84,14 +80,13 @@ test('serves other callers while some send their headers slowly', async (t) => {
 
 test('forwards a request with an unknown expectation, without the expectation', async (t) => {
   const { app, upstream } = await startPlainGateway(t);
-  const connection = await connectRaw(app.url);
-  connection.send(
-    'POST /plain/x HTTP/1.1\r\nHost: localhost\r\nExpect: foo\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello',
+  const expecting = 'Expect: foo\r\nConnection: close\r\n';
+  const all = await sendRaw(
+    app.url,
+    `POST /plain/x HTTP/1.1\r\nHost: localhost\r\n${expecting}Content-Length: 5\r\n\r\nhello`,
   );
-  const all = await soon('the response', connection.closed());
   assert.match(all, /^HTTP\/1\.1 200 [\s\S]*"url":"\/mcp\/x"[\s\S]*"body":"hello"/);
   assert.equal(upstream.requests[0]?.headers.expect, undefined);
-  const unrouted = await connectRaw(app.url);
-  unrouted.send('GET /nowhere HTTP/1.1\r\nHost: localhost\r\nExpect: foo\r\nConnection: close\r\n\r\n');
-  assert.match(await soon('the refusal', unrouted.closed()), /^HTTP\/1\.1 403 [\s\S]*ERR_ROUTE_NOT_FOUND/);
+  const refusal = await sendRaw(app.url, get('/nowhere', expecting));
+  assert.match(refusal, /^HTTP\/1\.1 403 [\s\S]*ERR_ROUTE_NOT_FOUND/);
 });

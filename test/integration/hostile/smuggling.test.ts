@@ -1,20 +1,15 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { eventually, soon } from '../../harness/eventually.ts';
+import { eventually } from '../../harness/eventually.ts';
 import { startRawUpstream } from '../../harness/fake-upstream.ts';
 import { startGateway, startPlainGateway } from '../../harness/gateway.ts';
-import { call, connectRaw } from '../../harness/http-call.ts';
-import { sumSamples } from '../../harness/metric-samples.ts';
+import { call, sendRaw } from '../../harness/http-call.ts';
 import { HEAD, REFUSED_FRAMINGS, SMUGGLED } from '../../harness/refused-framings.ts';
-
-const inFlight = (metrics: string): number => sumSamples(metrics, 'cambist_requests_in_flight');
 
 /** Sends bytes on a new connection. Settles with everything received when the connection closes. */
 async function exchange(t: TestContext, bytes: string) {
   const { app, upstream } = await startPlainGateway(t);
-  const connection = await connectRaw(app.url);
-  connection.send(Buffer.from(bytes, 'latin1'));
-  const text = await soon('the connection closes', connection.closed());
+  const text = await sendRaw(app.url, bytes);
   const statuses = [...text.matchAll(/^HTTP\/1\.1 (\d+)/gm)].map(([, status]) => Number(status));
   const bodies = await Promise.all(upstream.requests.map(async (request) => (await request.body()).toString('latin1')));
   const seen = upstream.requests.map(({ url, method, rawHeaders }, index) => ({
@@ -60,13 +55,12 @@ for (const bytes of UNCLEAR_FRAMINGS.flatMap(([head, framing]) => [
     const { app, upstream } = await startPlainGateway(t);
     // From here on, an upstream connection is open, and a request would be sent at once.
     assert.equal((await call(`${app.url}/plain`)).status, 200);
-    const connection = await connectRaw(app.url);
-    connection.send(`${bytes}${SMUGGLED}${SMUGGLED}`);
-    const text = await soon('the connection closes', connection.closed());
+    const text = await sendRaw(app.url, `${bytes}${SMUGGLED}${SMUGGLED}`);
     // Some versions of Node refuse it themselves.
     assert.match(text, /^HTTP\/1\.1 (400 |403 [\s\S]*"code":"ERR_ROUTE_NOT_FOUND")/);
     assert.equal(text.match(/HTTP\/1\.1/g)?.length, 1);
-    await eventually('all requests are logged', async () => inFlight(await app.metrics()) === 0);
+    const inFlight = () => app.metric('cambist_requests_in_flight');
+    await eventually('all requests are logged', async () => (await inFlight()) === 0);
     assert.equal(upstream.requests.length, 1);
   });
 }
@@ -116,9 +110,8 @@ test('forwards pipelined requests one by one, and responds in order', async (t) 
 
 test('does not read the unread body of a refused request as the next request', async (t) => {
   const { app, upstream } = await startPlainGateway(t);
-  const connection = await connectRaw(app.url);
-  connection.send(`POST /elsewhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n${SMUGGLED}`);
-  const text = await soon('the connection closes', connection.closed());
+  const head = 'POST /elsewhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n';
+  const text = await sendRaw(app.url, `${head}\r\n${SMUGGLED}`);
   assert.equal(text.match(/HTTP\/1\.1/g)?.length, 1);
   assert.match(text, /^HTTP\/1\.1 403 /);
   assert.match(text, /connection: close/i);
@@ -153,18 +146,13 @@ test('forwards thousands of headers or refuses the request, but never drops one 
   const upstream = await startRawUpstream(t, 'HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n', 'keep');
   const { app } = await startPlainGateway(t, { route: { upstream: `${upstream.url}/mcp` } });
   const many = Array.from({ length: 3000 }, () => 'a:b\r\n').join('');
-  const first = await connectRaw(app.url);
-  first.send(
-    `POST /plain HTTP/1.1\r\nHost: localhost\r\n${many}X-Last: 1\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello`,
-  );
-  assert.match(await soon('the response', first.closed()), /^HTTP\/1\.1 200 /);
+  const last = 'X-Last: 1\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello';
+  assert.match(await sendRaw(app.url, `${HEAD}${many}${last}`), /^HTTP\/1\.1 200 /);
   const seen = upstream.received[0] ?? '';
   assert.equal(seen.match(/^a: b\r$/gm)?.length, 3000);
   assert.match(seen, /X-Last: 1[\s\S]*hello$/);
-  const second = await connectRaw(app.url);
-  second.send(
-    `GET /plain HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer first-of-two\r\n${many}Authorization: Bearer second-of-two\r\nConnection: close\r\n\r\n`,
-  );
-  assert.match(await soon('the response', second.closed()), /^HTTP\/1\.1 401 /);
+  const [one, other] = ['first', 'second'].map((name) => `Authorization: Bearer ${name}-of-two\r\n`);
+  const doubled = `${HEAD}${one}${many}${other}Connection: close\r\n\r\n`;
+  assert.match(await sendRaw(app.url, doubled), /^HTTP\/1\.1 401 /);
   assert.equal(upstream.received.length, 1);
 });

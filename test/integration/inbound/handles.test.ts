@@ -4,7 +4,6 @@ import { decodeJwt } from 'jose';
 import { eventually } from '../../harness/eventually.ts';
 import { AGENT, type InboundGateway, openHandle, openHandleOf, startInboundGateway } from '../../harness/gateway.ts';
 import { call } from '../../harness/http-call.ts';
-import { sumSamples } from '../../harness/metric-samples.ts';
 
 const codeOf = (text: string): unknown => (JSON.parse(text) as { code?: unknown }).code;
 
@@ -158,7 +157,7 @@ async function use({ app, backend }: InboundGateway, headers: Record<string, str
 
 const openRequests = async ({ app }: InboundGateway, count: number) =>
   eventually(`${count} requests of callers in flight`, async () => {
-    return sumSamples(await app.metrics(), 'cambist_inbound_requests_in_flight') === count;
+    return (await app.metric('cambist_inbound_requests_in_flight')) === count;
   });
 
 async function detached({ app }: InboundGateway): Promise<Record<string, number>> {

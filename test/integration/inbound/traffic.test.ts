@@ -6,8 +6,7 @@ import { WebSocket } from 'undici';
 import { deferred, eventually, soon } from '../../harness/eventually.ts';
 import { neverRespond } from '../../harness/fake-upstream.ts';
 import { lastHandle, startInboundGateway, startPlainGateway } from '../../harness/gateway.ts';
-import { call, connectRaw, open } from '../../harness/http-call.ts';
-import { sumSamples } from '../../harness/metric-samples.ts';
+import { call, connectRaw, open, sendRaw } from '../../harness/http-call.ts';
 import { REFUSED_FRAMINGS } from '../../harness/refused-framings.ts';
 import { startWebSocketServer } from '../../harness/web-socket-server.ts';
 
@@ -28,12 +27,12 @@ test('streams in both directions while the request is still being sent', async (
   const [response] = await once(sent, 'response');
   response.setEncoding('utf8');
   assert.deepEqual(await once(response, 'data'), ['data: one\n\n']);
-  assert.equal(sumSamples(await gateway.app.metrics(), 'cambist_inbound_open_streams'), 1);
+  assert.equal(await gateway.app.metric('cambist_inbound_open_streams'), 1);
   sent.write('two');
   assert.deepEqual(await once(response, 'data'), ['data: two\n\n']);
   sent.end();
   await once(response, 'end');
-  const openStreams = async () => sumSamples(await gateway.app.metrics(), 'cambist_inbound_open_streams');
+  const openStreams = () => gateway.app.metric('cambist_inbound_open_streams');
   await eventually('no open stream', async () => (await openStreams()) === 0);
 });
 
@@ -102,7 +101,7 @@ test('refuses callers beyond limits.max_in_flight, apart from the agent, until a
   await soon('the agent sees it', gateway.agent.requests[0]?.gone ?? assert.fail());
   const cancelled = 'cambist_inbound_requests_total{method="GET",code="499",outcome="cancelled"} 1';
   await eventually('the metric', async () => (await gateway.app.metrics()).includes(cancelled));
-  assert.equal(sumSamples(await gateway.app.metrics(), 'cambist_inbound_requests_in_flight'), 0);
+  assert.equal(await gateway.app.metric('cambist_inbound_requests_in_flight'), 0);
 });
 
 test('writes a log line, and counts requests, failures and handles, without any credential', async (t) => {
@@ -137,16 +136,9 @@ test('has no metric of inbound without inbound', async (t) => {
 
 test('refuses every framing that is refused from the agent, and sends nothing to the agent', async (t) => {
   const gateway = await startInboundGateway(t);
-  const token = await gateway.mint();
+  const authorized = `Host: localhost\r\nAuthorization: Bearer ${await gateway.mint()}\r\n`;
   for (const [flaw, bytes] of REFUSED_FRAMINGS) {
-    const connection = await connectRaw(gateway.url);
-    connection.send(
-      Buffer.from(
-        bytes.replaceAll('Host: localhost\r\n', `Host: localhost\r\nAuthorization: Bearer ${token}\r\n`),
-        'latin1',
-      ),
-    );
-    const text = await soon(flaw, connection.closed());
+    const text = await sendRaw(gateway.url, bytes.replaceAll('Host: localhost\r\n', authorized));
     assert.match(text, /^HTTP\/1\.1 400 /, flaw);
     assert.equal(text.match(/HTTP\/1\.1/g)?.length, 1, flaw);
   }
@@ -176,13 +168,8 @@ test('refuses other codings, a second Host, CONNECT, TRACE, dot segments, old ve
     ['431', `GET / HTTP/1.1\r\nHost: localhost\r\nX: ${'x'.repeat(40_000)}\r\n`],
   ];
   for (const [status, head] of refused) {
-    const connection = await connectRaw(gateway.url);
-    connection.send(`${head}${authorization}Connection: close\r\n\r\n`);
-    assert.match(
-      await soon(head.slice(0, 60), connection.closed()),
-      new RegExp(`^HTTP/1\\.1 ${status}\\b`),
-      head.slice(0, 80),
-    );
+    const text = await sendRaw(gateway.url, `${head}${authorization}Connection: close\r\n\r\n`);
+    assert.match(text, new RegExp(`^HTTP/1\\.1 ${status}\\b`), head.slice(0, 80));
   }
   assert.equal(gateway.agent.requests.length, 0);
 });
@@ -190,11 +177,11 @@ test('refuses other codings, a second Host, CONNECT, TRACE, dot segments, old ve
 test('responds to pipelined requests in order, and forwards absolute-form as it is, and Expect: 100-continue with its body', async (t) => {
   const gateway = await startInboundGateway(t);
   const head = `Host: localhost\r\nAuthorization: Bearer ${await gateway.mint()}\r\n`;
-  const connection = await connectRaw(gateway.url);
-  const last = `POST /3 HTTP/1.1\r\n${head}Expect: 100-continue\r\nContent-Length: 2\r\nConnection: close\r\n\r\n`;
-  connection.send(`GET /1 HTTP/1.1\r\n${head}\r\nGET http://agent.example/2 HTTP/1.1\r\n${head}\r\n${last}`);
-  connection.send('hi');
-  const text = await soon('the connection closes', connection.closed());
+  const last = `POST /3 HTTP/1.1\r\n${head}Expect: 100-continue\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi`;
+  const text = await sendRaw(
+    gateway.url,
+    `GET /1 HTTP/1.1\r\n${head}\r\nGET http://agent.example/2 HTTP/1.1\r\n${head}\r\n${last}`,
+  );
   assert.equal(text.match(/HTTP\/1\.1 200/g)?.length, 3);
   const responses = [...text.matchAll(/"url":"(\/\d)"/g)].map(([, url]) => url);
   assert.deepEqual(responses, ['/1', '/2', '/3']);
@@ -216,5 +203,5 @@ test('serves a new caller while another holds all connections without using them
   const headers = { authorization: `Bearer ${await gateway.mint()}` };
   assert.equal((await call(gateway.url, { headers })).status, 200);
   const dropped = { listener: 'inbound' };
-  assert.equal(sumSamples(await gateway.app.metrics(), 'cambist_connections_dropped_total', dropped), 1);
+  assert.equal(await gateway.app.metric('cambist_connections_dropped_total', dropped), 1);
 });
