@@ -1,9 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { Client as ClientV2, StreamableHTTPClientTransport as TransportV2 } from '@modelcontextprotocol/client';
-import { Client as ClientV1 } from '@modelcontextprotocol/sdk/client/index.js';
-import { StreamableHTTPClientTransport as TransportV1 } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
-import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js';
+import { type AgentFetch, SDK_V1, SDK_V2_NEGOTIATED } from '../harness/agent-client.ts';
 import { startTestApp } from '../harness/app.ts';
 import { eventually } from '../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
@@ -11,7 +8,6 @@ import { respond } from '../harness/fake-upstream.ts';
 import { clientOf, type GatewayOptions, startGateway, startInboundGateway } from '../harness/gateway.ts';
 import { assertProblem, call } from '../harness/http-call.ts';
 import { startMcpBackend } from '../harness/mcp-fixture/server.ts';
-import { sumSamples } from '../harness/metric-samples.ts';
 
 const HANDSHAKES_AND_LISTS = [
   ...['initialize', 'notifications/initialized', 'server/discover', 'ping'],
@@ -57,7 +53,7 @@ test('sends handshakes and lists without a caller with a token of cambist itself
   const count = HANDSHAKES_AND_LISTS.length * 2;
   await eventually('the requests are logged', () => lines().length === count);
   assert.ok(lines().every(({ grant, status }) => grant === 'client_credentials' && status === 200));
-  assert.equal(sumSamples(await app.metrics(), 'cambist_own_token_requests_total', { route: 'github' }), count);
+  assert.equal(await app.metric('cambist_own_token_requests_total', { route: 'github' }), count);
 });
 
 test('sends them without any token with none, and never a credential of the agent', async (t) => {
@@ -111,10 +107,8 @@ const ATTENDED: Record<string, [Body, Record<string, string>, why: RegExp, metho
   'a tool call whose Mcp-Method is tools/list': [CALL, { 'mcp-method': 'tools/list' }, /Mcp-Method is not the method/],
   'a list whose Mcp-Method is tools/call': [LIST, { 'mcp-method': 'tools/call' }, /Mcp-Method is not the method/],
   'a list of 2026-07-28 without Mcp-Method': [LIST, { 'mcp-protocol-version': '2026-07-28' }, /has no Mcp-Method/],
-  'a batch of a list and a call': [`[${LIST},${CALL}]`, {}, /is a batch/],
   'a batch of lists': [`[${LIST}]`, {}, /is a batch/],
   'a second method after a list': ['{"method":"tools/list","id":1,"method":"tools/call"}', {}, /has a key twice/],
-  'a second method before a list': ['{"method":"tools/call","id":1,"method":"tools/list"}', {}, /has a key twice/],
   'a method in another case': ['{"Method":"tools/call","method":"tools/list","id":1}', {}, /has a key twice/],
   'a method with a space': ['{"method":"tools/list ","id":1}', {}, /white space at an end/],
   'another list': [message('tasks/list'), {}, /neither a handshake nor a list/],
@@ -125,7 +119,6 @@ const ATTENDED: Record<string, [Body, Record<string, string>, why: RegExp, metho
   'a list of more than 64 KiB': [`${LIST}${' '.repeat(65_536)}`, {}, /larger than 65536 bytes/],
   'a chunked list of more than 64 KiB': [LIST.padEnd(70_000), { 'transfer-encoding': 'chunked' }, /larger than/],
   'text that is not JSON': ['a=b', {}, /not valid JSON/],
-  'a POST without a body': ['', {}, /not valid JSON/],
   'a list by PUT': [LIST, {}, /method is not POST/, 'PUT'],
   'a GET that is not of a session': [undefined, {}, /method is not POST/],
   'a DELETE that is not of a session': [undefined, {}, /method is not POST/, 'DELETE'],
@@ -251,59 +244,39 @@ test('takes a list without a handle with inbound, and tells the agent that a cal
   assert.equal(backend.requests.length, 1);
 });
 
-/** A client whose requests have a caller's token only while one is set. */
-async function startClient(t: TestContext) {
-  const server = await startFakeAuthorizationServer(t);
-  const fixture = await startMcpBackend(t, { issuer: server.issuer, jwksUri: server.jwksUri });
-  server.behaviour = ({ form }) => ({ kind: 'issue', ...(form.has('subject_token') ? {} : { subject: 'cambist' }) });
-  const app = await startTestApp(t, {
-    authorization_servers: { local: clientOf(server) },
-    routes: [{ name: 'tools', match: { path: '/mcp' }, upstream: fixture.url, unattended: 'client_credentials' }],
-  });
-  const caller = { token: undefined as string | undefined };
-  const statuses: number[] = [];
-  const options = {
-    fetch: async (target: string | URL, init?: RequestInit) => {
+for (const sdk of [SDK_V1, SDK_V2_NEGOTIATED]) {
+  test(`${sdk.name}: connects and lists without a caller, and calls with one`, async (t) => {
+    const server = await startFakeAuthorizationServer(t);
+    const fixture = await startMcpBackend(t, { issuer: server.issuer, jwksUri: server.jwksUri });
+    server.behaviour = ({ form }) => ({ kind: 'issue', ...(form.has('subject_token') ? {} : { subject: 'cambist' }) });
+    const app = await startTestApp(t, {
+      authorization_servers: { local: clientOf(server) },
+      routes: [{ name: 'tools', match: { path: '/mcp' }, upstream: fixture.url, unattended: 'client_credentials' }],
+    });
+    let caller: string | undefined;
+    const statuses: number[] = [];
+    const asCaller: AgentFetch = async (target, init) => {
       const headers = new Headers(init?.headers);
-      if (caller.token !== undefined) headers.set('authorization', `Bearer ${caller.token}`);
+      headers.delete('authorization');
+      if (caller !== undefined) headers.set('authorization', `Bearer ${caller}`);
       const response = await fetch(target, { ...init, headers });
       statuses.push(response.status);
       return response;
-    },
-  };
-  /** Lists tools, calls one without a caller, and one with a caller. */
-  const listAndCall = async (client: Pick<ClientV2, 'listTools' | 'callTool'>) => {
+    };
+    const client = await sdk.connect(`${app.url}/mcp`, '', asCaller);
+    t.after(() => client.close());
+    assert.equal(client.sessionId() !== undefined, sdk.sessions);
+    if (sdk.sessions) await eventually('the stream is refused', () => statuses.includes(405));
     const subjects = () => [...new Set(fixture.requests.map(({ claims }) => claims?.sub))];
-    assert.ok((await client.listTools()).tools.some(({ name }) => name === 'echo'));
-    const echo = () => client.callTool({ name: 'echo', arguments: { message: 'hi' } });
+    assert.ok((await client.listTools()).includes('echo'));
+    const echo = () => client.call('echo', { message: 'hi' });
     await assert.rejects(echo(), /ERR_SUBJECT_TOKEN_MISSING|Unauthorized/);
     assert.deepEqual(subjects(), ['cambist']);
-    caller.token = await server.mint({ subject: 'alice' });
-    assert.deepEqual((await echo()).content, [{ type: 'text', text: 'hi' }]);
+    caller = await server.mint({ subject: 'alice' });
+    assert.equal(await echo(), 'hi');
     assert.deepEqual(subjects(), ['cambist', 'alice']);
-  };
-  return { fixture, caller, statuses, options, listAndCall, url: new URL(`${app.url}/mcp`) };
+    caller = undefined;
+    await client.close();
+    if (sdk.sessions) assert.equal(statuses.at(-1), 405);
+  });
 }
-
-test('TypeScript SDK 1.32, with a session: connects and lists without a caller, and calls with one', async (t) => {
-  const { caller, statuses, options, listAndCall, url } = await startClient(t);
-  const client = new ClientV1({ name: 'agent', version: '1' });
-  t.after(() => client.close());
-  const transport = new TransportV1(url, options);
-  await client.connect(transport as Transport);
-  assert.ok(transport.sessionId !== undefined);
-  await client.listPrompts();
-  await eventually('the stream is refused', () => statuses.includes(405));
-  await listAndCall(client as never);
-  caller.token = undefined;
-  await transport.terminateSession();
-});
-
-test('MCP client 2.4, 2026-07-28: connects and lists without a caller, and calls with one', async (t) => {
-  const { fixture, options, listAndCall, url } = await startClient(t);
-  const client = new ClientV2({ name: 'agent', version: '1' }, { versionNegotiation: { mode: 'auto' } });
-  t.after(() => client.close());
-  await client.connect(new TransportV2(url, options));
-  assert.deepEqual(fixture.sessionIds(), []);
-  await listAndCall(client);
-});
