@@ -13,7 +13,6 @@ import { startGateway } from '../harness/gateway.ts';
 import { assertProblem, call } from '../harness/http-call.ts';
 import { closeServer, listen } from '../harness/http-server.ts';
 import { temporaryFolder, writerInto } from '../harness/lifetime.ts';
-import { sumSamples } from '../harness/metric-samples.ts';
 
 const authority = createCertificateAuthority();
 const stranger = createCertificateAuthority('another CA');
@@ -76,7 +75,7 @@ test('presents a client certificate to an upstream that requests one, and report
   const client = authority.issueClient();
   const { app } = await start(t, { clientCa: authority.cert, ca: authority.cert, client });
   assert.equal((await call(`${app.url}/x`)).status, 200);
-  const expiry = sumSamples(await app.metrics(), 'cambist_credential_expiry_timestamp_seconds', {
+  const expiry = await app.metric('cambist_credential_expiry_timestamp_seconds', {
     credential: 'route "secure"',
   });
   assert.equal(expiry, Date.parse(new X509Certificate(client.cert).validTo) / 1000);
@@ -90,15 +89,6 @@ test('returns 502 when an upstream requires a client certificate and gets none o
     assert.match(JSON.parse(response.text).code, /^ERR_UPSTREAM_(TLS|UNREACHABLE)$/);
     assert.equal(upstream.requests.length, 0);
   }
-});
-
-test('returns ERR_UPSTREAM_TLS when an https upstream does not use TLS', async (t) => {
-  const upstream = await startFakeUpstream(t, echo);
-  const url = upstream.url.replace('http:', 'https:');
-  const app = await startTestApp(t, {
-    routes: [{ name: 'plain', match: { path: '/' }, upstream: url, credential: 'none' }],
-  });
-  assertProblem(await call(`${app.url}/x`), 'ERR_UPSTREAM_TLS');
 });
 
 test('returns ERR_CREDENTIAL_UNAVAILABLE when our own TLS file is missing or malformed', async (t) => {
@@ -115,12 +105,13 @@ test('returns ERR_CREDENTIAL_UNAVAILABLE when our own TLS file is missing or mal
   assert.equal((await call(`${app.url}/x`)).status, 200);
 });
 
-test('distinguishes an untrusted certificate from an unreachable upstream and one that is silent', async (t) => {
+test('distinguishes an untrusted certificate and plain http from an unreachable upstream and one that is silent', async (t) => {
   const mute = createTlsServer({ ...authority.issueServer(), SNICallback: () => {} });
   t.after(() => closeServer(mute));
   const { port } = await listen(mute);
   const untrusted = await startFakeUpstream(t, echo, { tls: authority.issueServer() });
-  const upstreams = { mute: `https://localhost:${port}`, away: 'https://localhost:1', untrusted: untrusted.url };
+  const plain = (await startFakeUpstream(t, echo)).url.replace('http:', 'https:');
+  const upstreams = { mute: `https://localhost:${port}`, away: 'https://localhost:1', untrusted: untrusted.url, plain };
   const app = await startTestApp(t, {
     routes: Object.entries(upstreams).map(([name, upstream]) => ({
       name,
@@ -135,14 +126,14 @@ test('distinguishes an untrusted certificate from an unreachable upstream and on
     assertProblem(await soon('the response', call(`${app.url}/mute`)), 'ERR_UPSTREAM_UNREACHABLE');
     assertProblem(await soon('the response', call(`${app.url}/away`)), 'ERR_UPSTREAM_UNREACHABLE');
     assertProblem(await soon('the response', call(`${app.url}/untrusted`)), 'ERR_UPSTREAM_TLS');
+    assertProblem(await soon('the response', call(`${app.url}/plain`)), 'ERR_UPSTREAM_TLS');
   }
 });
 
 test('retries a request after the TLS files change', async (t) => {
   const upstream = await startFakeUpstream(t, echo, { tls: authority.issueServer() });
   const { write, tls } = tlsFiles(t, authority.cert);
-  const { app, authorization } = await startGateway(t, { route: { upstream: upstream.url, tls } });
-  const send = () => soon('the response', call(`${app.url}/github`, { headers: { authorization } }));
+  const { app, send } = await startGateway(t, { route: { upstream: upstream.url, tls } });
   let other = 0;
   upstream.handler = async (_request, response) => {
     upstream.handler = echo;
@@ -161,25 +152,13 @@ async function startGuarded(t: TestContext, client = authority.issueClient({ com
   const server = authority.issueServer();
   const open = await startFakeAuthorizationServer(t, { tls: server });
   const guarded = await startFakeAuthorizationServer(t, { tls: { ...server, clientCa: authority.cert } });
-  const upstream = await startFakeUpstream(t, echo);
   open.metadataBehaviour = {
     kind: 'document',
     fields: { mtls_endpoint_aliases: { token_endpoint: guarded.tokenEndpoint } },
   };
-  const app = await startTestApp(t, {
-    authorization_servers: {
-      local: {
-        issuer: open.issuer,
-        client_id: 'cambist',
-        client_auth: { method: 'tls_client_auth' },
-        tls,
-      },
-    },
-    routes: [{ name: 'github', match: { path: '/github' }, upstream: `${upstream.url}/mcp` }],
-  });
-  const send = async () =>
-    call(`${app.url}/github`, { headers: { authorization: `Bearer ${await open.mint()}` }, body: '{}' });
-  return { app, open, guarded, upstream, write, send };
+  const local = { issuer: open.issuer, client_id: 'cambist', client_auth: { method: 'tls_client_auth' }, tls };
+  const gateway = await startGateway(t, { top: { authorization_servers: { local } } });
+  return { ...gateway, open, guarded, write };
 }
 
 test('sends the token request to the mTLS endpoint, with client_id in the form', async (t) => {
@@ -189,7 +168,7 @@ test('sends the token request to the mTLS endpoint, with client_id in the form',
   const { form, headers } = guarded.requests[0] ?? { form: new URLSearchParams(), headers: {} };
   assert.equal(form.get('client_id'), 'cambist');
   assert.equal(headers.authorization, undefined);
-  const expiry = sumSamples(await app.metrics(), 'cambist_credential_expiry_timestamp_seconds', {
+  const expiry = await app.metric('cambist_credential_expiry_timestamp_seconds', {
     credential: 'authorization server "local"',
   });
   assert.ok(expiry > Date.now() / 1000);

@@ -3,11 +3,12 @@ import { type TestContext, test } from 'node:test';
 import { startTestApp } from '../../harness/app.ts';
 import { type OnRequest, startBareUpstream } from '../../harness/bare-upstream.ts';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
+import { get } from '../../harness/disconnects.ts';
 import { eventually, soon } from '../../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
-import { echo, startFakeUpstream } from '../../harness/fake-upstream.ts';
-import { assertProblem, call, connectRaw } from '../../harness/http-call.ts';
-import { startHttpServer } from '../../harness/http-server.ts';
+import { echo, respond, startFakeUpstream } from '../../harness/fake-upstream.ts';
+import { startGateway } from '../../harness/gateway.ts';
+import { assertProblem, call, sendRaw } from '../../harness/http-call.ts';
 import { temporaryFolder, writerInto } from '../../harness/lifetime.ts';
 import { words } from '../../harness/words.ts';
 
@@ -26,9 +27,7 @@ async function relayed(t: TestContext, bytes: string, afterwards: 'keep' | 'end'
     });
     if (afterwards === 'end') socket.end();
   });
-  const connection = await connectRaw(app.url);
-  connection.send('GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n');
-  return soon('the response', connection.closed());
+  return sendRaw(app.url, get('/', 'Connection: close\r\n'));
 }
 
 const OK = 'HTTP/1.1 200 OK\r\n';
@@ -154,38 +153,23 @@ const CLIENT_SECRET = 'Vn5tQz8LwKcX3yRd';
 /** An https issuer, and a plain http port of this pod that must get no request. */
 async function start(t: TestContext, { verify = false, allowInsecureHttp = false } = {}) {
   const write = writerInto(temporaryFolder(t));
-  const adminRequests: string[] = [];
-  const adminPort = await startHttpServer((request, response) => {
-    adminRequests.push(`${request.method} ${request.url}`);
-    response.end('{"access_token":"x","token_type":"Bearer"}');
-  });
+  const adminPort = await startFakeUpstream(t, respond(200, { access_token: 'x', token_type: 'Bearer' }));
   const issuer = await startFakeAuthorizationServer(t, { tls: AUTHORITY.issueServer() });
-  const upstream = await startFakeUpstream(t, echo);
-  t.after(adminPort.close);
   const url = `${adminPort.url}/quitquitquit?`;
   issuer.metadataBehaviour = { kind: 'document', fields: { [verify ? 'jwks_uri' : 'token_endpoint']: url } };
-  const app = await startTestApp(t, {
-    authorization_servers: {
-      local: {
-        issuer: issuer.issuer,
-        client_id: 'cambist',
-        client_auth: { method: 'client_secret_post', client_secret: write('secret', CLIENT_SECRET) },
-        tls: { ca: write('ca.pem', AUTHORITY.cert) },
-        allow_insecure_http: allowInsecureHttp,
-      },
-    },
-    routes: [
-      {
-        name: 'github',
-        match: { path: '/github' },
-        upstream: `${upstream.url}/mcp`,
-        ...(verify && { subject_token: { verify: { issuer: issuer.issuer } } }),
-      },
-    ],
+  const local = {
+    issuer: issuer.issuer,
+    client_id: 'cambist',
+    client_auth: { method: 'client_secret_post', client_secret: write('secret', CLIENT_SECRET) },
+    tls: { ca: write('ca.pem', AUTHORITY.cert) },
+    allow_insecure_http: allowInsecureHttp,
+  };
+  const gateway = await startGateway(t, {
+    route: verify ? { subject_token: { verify: { issuer: issuer.issuer } } } : {},
+    top: { authorization_servers: { local } },
   });
-  const send = async () =>
-    call(`${app.url}/github`, { headers: { authorization: `Bearer ${await issuer.mint()}` }, body: '{}' });
-  return { app, issuer, upstream, adminRequests, send };
+  const send = async () => gateway.send({ authorization: `Bearer ${await issuer.mint()}` }, '{}');
+  return { ...gateway, issuer, adminRequests: adminPort.requests, send };
 }
 
 for (const allowInsecureHttp of [false, true]) {
