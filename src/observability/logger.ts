@@ -54,7 +54,7 @@ function standardOutput(batchLength: number, toLossLine: LossLine): LogOutput {
 }
 
 /** Logged as an error, because the lost lines cannot be recovered. */
-function lossLine(count: number, fault: unknown): string {
+export function lossLine(count: number, fault: unknown): string {
   return logLine('error', { lines_lost: count, err: fault }, 'log lines lost here');
 }
 

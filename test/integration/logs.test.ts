@@ -17,7 +17,7 @@ const traceparent = `00-${TRACE_ID}-b7ad6b7169203331-01`;
 
 test('logs one line for each request, with status, outcome and durations, and the ids of its exchange', async (t) => {
   const { app, authorization, upstream } = await startGateway(t);
-  const headers = { authorization, traceparent, 'x-request-id': 'request-1' };
+  const headers = { authorization, traceparent, tracestate: 'a=b', 'x-request-id': 'request-1' };
   await call(`${app.url}/github`, { headers, body: '{}' });
   await eventually('the line is written', () => linesOf(app, 'request').length === 1);
   const [line = {}] = linesOf(app, 'request');
@@ -36,7 +36,8 @@ test('logs one line for each request, with status, outcome and durations, and th
   for (const ms of [duration, exchange, total]) assert.ok(typeof ms === 'number' && ms >= 0);
   const { request_id, trace_id, route } = linesOf(app, 'exchange')[0] ?? {};
   assert.deepEqual([request_id, trace_id, route], ['request-1', TRACE_ID, 'github']);
-  assert.equal(upstream.requests[0]?.headers.traceparent, traceparent);
+  const { headers: sent } = upstream.requests[0] ?? {};
+  assert.deepEqual([sent?.traceparent, sent?.tracestate], [traceparent, 'a=b']);
 });
 
 for (const [event, route, handler] of [

@@ -5,13 +5,11 @@ import { closeSync, constants, openSync, readFileSync, readSync } from 'node:fs'
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { createLogLevelControl } from '../../../src/observability/log-level.ts';
-import { createLogOutput, type LossLine } from '../../../src/observability/log-output.ts';
+import { createLogOutput } from '../../../src/observability/log-output.ts';
+import { lossLine } from '../../../src/observability/logger.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { temporaryFolder } from '../../harness/lifetime.ts';
 import { loggerWithLines } from './log-lines.ts';
-
-/** The simplest report. */
-const lossLine: LossLine = (count, fault) => `${count} lost${fault instanceof Error ? `: ${fault.message}` : ''}\n`;
 
 /** A file to write to, and its content. */
 function startFile(t: TestContext, batchLength: number) {
@@ -115,17 +113,21 @@ test('has written all lines in order when a flush returns, even if the threads o
   assert.equal(output.linesLost(), 0);
 });
 
-/** The error of a full disk. */
-const FULL = 'ENOSPC: no space left on device, write';
+/** The report of lines that a full disk lost. */
+function lostOnFullDisk(lines_lost: number) {
+  const err = { code: 'ENOSPC', message: 'ENOSPC: no space left on device, write' };
+  return { level: 'error', lines_lost, err, msg: 'log lines lost here' };
+}
 
 const BIG = `${'y'.repeat(1024 * 1024 - 1)}\n`;
 
 /** @returns the number of lines before each report of lost lines, and the reports, alternating */
-function summary(text: string): (number | string)[] {
-  const parts: (number | string)[] = [];
-  for (const [, big, other] of text.matchAll(/(y+)\n|(.*)\n/g)) {
+function summary(text: string): (number | object)[] {
+  const parts: (number | object)[] = [];
+  for (const [, big, other = ''] of text.matchAll(/(y+)\n|(.*)\n/g)) {
     if (big === undefined) {
-      parts.push(other ?? '');
+      const { time: _, ...report } = JSON.parse(other);
+      parts.push(report);
       continue;
     }
     assert.equal(big.length, BIG.length - 1, 'a line is torn');
@@ -138,7 +140,7 @@ function summary(text: string): (number | string)[] {
 
 test('drops and counts lines beyond 16 MiB for a full disk, and reports those since the last report at each gap', async (t) => {
   const { output, makeRoom, fill, text } = startDisk(t, 4096);
-  const expected: (number | string)[] = [];
+  const expected: (number | object)[] = [];
   let lost = 0;
   for (const count of [20, 25]) {
     fill();
@@ -146,9 +148,9 @@ test('drops and counts lines beyond 16 MiB for a full disk, and reports those si
     const more = output.linesLost() - lost;
     lost += more;
     assert.ok(more >= count - 18 && more <= count - 16, String(more));
-    expected.push(count - more, `${more} lost: ${FULL}`);
+    expected.push(count - more, lostOnFullDisk(more));
     makeRoom();
-    await eventually('it says so', () => text().endsWith(`\n${more} lost: ${FULL}\n`));
+    await eventually('it says so', () => text().includes(`"lines_lost":${more},`));
     assert.deepEqual(summary(text()), expected);
   }
 });
