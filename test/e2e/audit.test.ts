@@ -8,7 +8,7 @@ import type { AuditRecord } from '../../src/audit/record-schema.ts';
 import { parseRecords, readRecords, recordsOf } from '../harness/audit-records.ts';
 import { eventually } from '../harness/eventually.ts';
 import { type FakeSetup, type FakeSetupOptions, startFakeSetup } from '../harness/fake-setup.ts';
-import { eventStream } from '../harness/fake-upstream.ts';
+import { echo, eventStream } from '../harness/fake-upstream.ts';
 import { assertProblem } from '../harness/http-call.ts';
 import { startOtlpReceiver } from '../harness/otlp-receiver.ts';
 
@@ -33,47 +33,37 @@ async function callUntilGone(setup: FakeSetup, headers: Record<string, string>, 
   }
 }
 
-test('loses no record of an answered request at SIGTERM', async (t) => {
-  const setup = await startAudited(t, { to: { file: 'audit.jsonl' } });
-  const stream = eventStream();
-  const headers = await setup.bearer();
-  const answered: string[] = [];
-  const callers = Array.from({ length: 8 }, () => callUntilGone(setup, headers, answered));
-  await eventually('some calls are answered', () => answered.length > 16);
-  setup.upstream.handler = stream.handler;
-  const open = await setup.open({ headers: { ...headers, 'x-request-id': 'stream' }, body: TOOL_CALL });
-  open.resume();
-  setup.cambist.signal('SIGTERM');
-  await setup.cambist.waitForLog(({ msg }) => msg === 'cambist is shutting down');
-  stream.end();
-  const exit = await setup.cambist.exit;
-  await Promise.all(callers);
-  assert.equal(exit.code, 0);
-  const recorded = new Set(idsOf(readRecords(fileOf(setup))));
-  assert.deepEqual(
-    [...answered, 'stream'].filter((id) => !recorded.has(id)),
-    [],
-  );
-});
-
-test('loses no record of an answered request at SIGKILL', async (t) => {
-  const setup = await startAudited(t, { to: { file: 'audit.jsonl' } });
-  const headers = await setup.bearer();
-  const answered: string[] = [];
-  const callers = Array.from({ length: 8 }, () => callUntilGone(setup, headers, answered));
-  await eventually('some calls are answered', () => answered.length > 16);
-  setup.cambist.signal('SIGKILL');
-  await setup.cambist.exit;
-  await Promise.all(callers);
-  const text = readFileSync(fileOf(setup), 'utf8');
-  // A record is written whole or not at all.
-  assert.ok(text.endsWith('\n'));
-  const recorded = new Set(idsOf(parseRecords(text)));
-  assert.deepEqual(
-    answered.filter((id) => !recorded.has(id)),
-    [],
-  );
-});
+for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+  test(`loses no record of an answered request at ${signal}`, async (t) => {
+    const setup = await startAudited(t, { to: { file: 'audit.jsonl' } });
+    const stream = eventStream();
+    setup.upstream.handler = (request, response) =>
+      (request.url === '/mcp/stream' ? stream.handler : echo)(request, response);
+    const headers = await setup.bearer();
+    const answered: string[] = [];
+    const callers = Array.from({ length: 8 }, () => callUntilGone(setup, headers, answered));
+    await eventually('some calls are answered', () => answered.length > 16);
+    const open = await setup.open({ path: '/tools/stream', headers: { ...headers, 'x-request-id': 'stream' } });
+    open.on('error', () => {}).resume();
+    setup.cambist.signal(signal);
+    if (signal === 'SIGTERM') {
+      await setup.cambist.waitForLog(({ msg }) => msg === 'cambist is shutting down');
+      stream.end();
+      answered.push('stream');
+    }
+    const { code } = await setup.cambist.exit;
+    await Promise.all(callers);
+    assert.equal(code, signal === 'SIGTERM' ? 0 : null);
+    const text = readFileSync(fileOf(setup), 'utf8');
+    // A record is written whole or not at all.
+    assert.ok(text.endsWith('\n'));
+    const recorded = new Set(idsOf(parseRecords(text)));
+    assert.deepEqual(
+      answered.filter((id) => !recorded.has(id)),
+      [],
+    );
+  });
+}
 
 test('continues in a new file at SIGHUP', async (t) => {
   const setup = await startAudited(t, { to: { file: 'audit.jsonl' } });
