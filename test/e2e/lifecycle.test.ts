@@ -1,16 +1,14 @@
 import assert from 'node:assert/strict';
 import { Agent } from 'node:http';
-import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type LogLine, startCambist } from '../harness/cambist-process.ts';
+import type { LogLine } from '../harness/cambist-process.ts';
 import { deferred, eventually, soon } from '../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { SETUP_SERVER, startFakeSetup } from '../harness/fake-setup.ts';
-import { echo, eventStream, neverRespond, respond, startFakeUpstream } from '../harness/fake-upstream.ts';
+import { echo, eventStream, neverRespond, respond } from '../harness/fake-upstream.ts';
 import { call } from '../harness/http-call.ts';
-import { temporaryFolder } from '../harness/lifetime.ts';
 
 const SHUTTING_DOWN = 'cambist is shutting down';
 const DRAINING = 'draining requests in flight; a second signal aborts them';
@@ -66,12 +64,20 @@ test('loses no request of busy kept-alive connections on shutdown', async (t) =>
   assert.deepEqual(await setup.cambist.exit, { code: 0, signal: null });
 });
 
-test('logs one line with the addresses and routes, and only JSON lines, SIGUSR1 opens no debugger, and SIGINT ends it', async (t) => {
+test('logs one line with the addresses and routes, only JSON lines, and all before SIGINT ends it; SIGUSR1 opens no debugger', async (t) => {
   const setup = await startFakeSetup(t);
   setup.cambist.signal('SIGUSR1');
-  await setup.call({ headers: await setup.bearer() });
+  const sent: string[] = [];
+  for (let i = 0; i < 20; i += 1) sent.push((await setup.call()).requestId);
   setup.cambist.signal('SIGINT');
-  assert.deepEqual(await setup.cambist.exit, { code: 0, signal: null });
+  assert.deepEqual(await soon('the exit', setup.cambist.exit), { code: 0, signal: null });
+  const requests = setup.cambist.logs().filter(({ msg }) => msg === 'request');
+  assert.deepEqual(
+    requests.map(({ request_id }) => request_id),
+    sent,
+  );
+  assert.ok(!setup.cambist.logs().some(({ msg }) => msg === DRAINING));
+  assert.equal(setup.cambist.logs().at(-1)?.msg, 'cambist has stopped');
   const lines = setup.cambist.stdout().split('\n');
   assert.equal(lines.length, setup.cambist.logs().length, 'standard output contains only log lines');
   for (const { level, time, msg } of setup.cambist.logs()) {
@@ -163,30 +169,4 @@ test('aborts requests on a second signal, and writes every log line', async (t) 
   await soon('the upstream sees the stream close', stream.gone);
   assert.deepEqual(await soon('the exit', setup.cambist.exit), { code: 1, signal: null });
   assertCutByShutdown(setup.cambist.logs());
-});
-
-test('exits at once on a signal if no request is in flight', async (t) => {
-  const setup = await startFakeSetup(t);
-  setup.cambist.signal('SIGINT');
-  assert.deepEqual(await soon('the exit', setup.cambist.exit), { code: 0, signal: null });
-  assert.ok(!setup.cambist.logs().some(({ msg }) => msg === DRAINING));
-});
-
-test('listens on a unix socket, and replaces one of a killed process', async (t) => {
-  const upstream = await startFakeUpstream(t, echo);
-  const folder = temporaryFolder(t);
-  const socketPath = join(folder, 'cambist.sock');
-  const config = {
-    listen: `unix:${socketPath}`,
-    routes: [{ name: 'open', match: { path: '/' }, upstream: upstream.url, credential: 'none' }],
-  };
-  for (const end of ['SIGKILL', 'SIGTERM'] as const) {
-    const cambist = await startCambist(t, { config });
-    assert.equal(cambist.url, `unix:${socketPath}`);
-    await cambist.ready();
-    assert.equal((await call('http://localhost/x', { socketPath })).status, 200);
-    cambist.signal(end);
-    await cambist.exit;
-  }
-  await assert.rejects(call('http://localhost/x', { socketPath }), { code: 'ENOENT' });
 });

@@ -1,14 +1,10 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdir, rename, symlink, writeFile } from 'node:fs/promises';
+import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { TLSSocket } from 'node:tls';
-import { stringify } from 'yaml';
-import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually } from '../harness/eventually.ts';
 import { type FakeSetup, fakeSetupConfig, startFakeSetup } from '../harness/fake-setup.ts';
-import { type FakeUpstream, startFakeUpstream } from '../harness/fake-upstream.ts';
 import type { GatewayConfig } from '../harness/gateway.ts';
 
 function configOf({ authorizationServer, upstream, cambist }: FakeSetup): GatewayConfig {
@@ -26,7 +22,7 @@ async function reloaded(setup: FakeSetup, times: number, result = 'success'): Pr
   });
 }
 
-test('keeps the previous config after an invalid file, and reports every problem', async (t) => {
+test('keeps the previous config after an invalid file, of which it reports every problem, and after a pipe', async (t) => {
   const setup = await startFakeSetup(t);
   const { cambist } = setup;
   const headers = await setup.bearer();
@@ -44,48 +40,19 @@ test('keeps the previous config after an invalid file, and reports every problem
   assert.equal((await setup.call({ headers })).status, 200);
   assert.equal((await fetch(`${cambist.adminUrl}/readyz`)).status, 200);
 
-  await cambist.rewriteConfig(configOf(setup));
+  const pipe = join(cambist.directory, 'pipe');
+  execFileSync('mkfifo', [pipe]);
+  await rename(pipe, cambist.configFile);
+  await reloaded(setup, 2, 'failure');
+  await cambist.waitForLog(({ msg }) => String(msg).includes('neither a file'));
+
+  await cambist.rewriteConfig({ ...configOf(setup), log: { level: 'warn' } });
   await reloaded(setup, 1);
+  assert.match(await (await fetch(`${cambist.adminUrl}/log-level`)).text(), /"level": *"warn"/);
   assert.equal(await cambist.metric('cambist_config_last_reload_successful'), 1);
   assert.equal(setup.authorizationServer.requests.length, 1);
   assert.equal((await setup.call({ headers })).status, 200);
   assert.equal(setup.authorizationServer.requests.length, 1, 'the cached token is kept');
-});
-
-test('keeps the previous config while a pipe is in its place, and reloads with its log level once a file is back', async (t) => {
-  const setup = await startFakeSetup(t);
-  const { cambist } = setup;
-  const pipe = join(cambist.directory, 'pipe');
-  execFileSync('mkfifo', [pipe]);
-  await rename(pipe, cambist.configFile);
-  await reloaded(setup, 1, 'failure');
-  await cambist.waitForLog(({ msg }) => String(msg).includes('neither a file'));
-  await cambist.rewriteConfig({ ...configOf(setup), log: { level: 'warn' } });
-  await reloaded(setup, 1);
-  assert.match(await (await fetch(`${cambist.adminUrl}/log-level`)).text(), /"level": *"warn"/);
-});
-
-test('follows a ConfigMap when its ..data link changes', async (t) => {
-  const setup = await startFakeSetup(t);
-  const { directory, configFile } = setup.cambist;
-  const headers = await setup.bearer();
-  const publish = async (version: string, config: GatewayConfig) => {
-    await mkdir(join(directory, version));
-    const addresses = { version: 1, listen: '127.0.0.1:0', admin: '127.0.0.1:0' };
-    await writeFile(join(directory, version, 'cambist.yaml'), stringify({ ...addresses, ...config }));
-    await symlink(version, join(directory, '..data_tmp'));
-    await rename(join(directory, '..data_tmp'), join(directory, '..data'));
-  };
-  await publish('..2026_01', withRoute(configOf(setup), 'first', { credential: 'none' }));
-  await symlink('..data/cambist.yaml', join(directory, 'link'));
-  await rename(join(directory, 'link'), configFile);
-  await reloaded(setup, 1);
-  assert.equal((await setup.call({ path: '/first', headers })).status, 200);
-
-  await publish('..2026_02', withRoute(configOf(setup), 'second', { credential: 'none' }));
-  await reloaded(setup, 2);
-  assert.equal((await setup.call({ path: '/second', headers })).status, 200);
-  assert.equal((await setup.call({ path: '/first', headers })).status, 403);
 });
 
 test('reloads on SIGHUP, and names the keys that need a restart', async (t) => {
@@ -108,37 +75,4 @@ test('reloads on SIGHUP, and names the keys that need a restart', async (t) => {
   assert.deepEqual(keys, ['listen', 'admin', 'limits.max_header_size']);
   assert.equal(await setup.cambist.metric('cambist_config_keys_waiting_for_restart'), 3);
   assert.equal((await setup.call({ path: '/more' })).status, 200);
-});
-
-test('presents a rotated client certificate from the next connection on', async (t) => {
-  const authority = createCertificateAuthority();
-  const [first, second] = ['client one', 'client two'].map((commonName) => authority.issueClient({ commonName }));
-  assert.ok(first && second);
-  const upstream: FakeUpstream = await startFakeUpstream(
-    t,
-    (request, response) => {
-      const { subject } = (request.message.socket as TLSSocket).getPeerCertificate();
-      response.end(subject?.CN ?? 'no certificate');
-    },
-    { tls: { ...authority.issueServer(), clientCa: authority.cert } },
-  );
-  const setup = await startFakeSetup(t, {
-    files: { 'ca.pem': authority.cert, 'cert.pem': first.cert, 'key.pem': first.key },
-    change: (config) => ({
-      ...config,
-      routes: config.routes.map((route) => ({
-        ...route,
-        upstream: upstream.url,
-        tls: { ca: { file: 'ca.pem' }, certificate: { file: 'cert.pem' }, private_key: { file: 'key.pem' } },
-      })),
-    }),
-  });
-  const headers = await setup.bearer();
-  assert.equal((await setup.call({ headers })).text, 'client one');
-  await writeFile(join(setup.cambist.directory, 'key.pem'), second.key);
-  await writeFile(join(setup.cambist.directory, 'cert.pem'), second.cert);
-  await eventually(
-    'the new certificate is presented',
-    async () => (await setup.call({ headers })).text === 'client two',
-  );
 });

@@ -195,17 +195,6 @@ test('logs JSON without a terminal, and text without colours on request', async 
   assert.ok(!text.printed().includes('\u001b'));
 });
 
-test('writes every line before it exits', async (t) => {
-  const setup = await startFakeSetup(t);
-  const sent: string[] = [];
-  for (let i = 0; i < 20; i += 1) sent.push((await setup.call()).requestId);
-  setup.cambist.signal('SIGTERM');
-  assert.deepEqual(await setup.cambist.exit, { code: 0, signal: null });
-  const logged = setup.cambist.logs().map(({ request_id }) => request_id);
-  for (const id of sent) assert.ok(logged.includes(id), id);
-  assert.equal(setup.cambist.logs().at(-1)?.msg, 'cambist has stopped');
-});
-
 test('writes an uncaught error and all pending lines', async (t) => {
   const setup = await startFakeSetup(t, { env: { NODE_OPTIONS: `--import ${FAULT}` } });
   const { requestId } = await setup.call();

@@ -145,6 +145,18 @@ async function startTeams(t: TestContext) {
   return { ...started, folders, ca: join(base, 'ca.pem'), write, names: served };
 }
 
+test('reloads when a TLS file of the main file changes', async (t) => {
+  const ca = join(temporaryFolder(t), 'ca.pem');
+  await writeFile(ca, 'first');
+  const route = { name: 'a', match: { path: '/' }, upstream: UPSTREAM, credential: 'none', tls: { ca: { file: ca } } };
+  const { served } = await startReloads(t, () => {}, JSON.stringify({ version: 1, routes: [route] }));
+  // The second reload begins after the first has looked at the file.
+  for (let i = 0; i < 2; i += 1) process.emit('SIGHUP');
+  await eventually('both are served', () => served.length === 2);
+  await writeFile(ca, 'second');
+  await eventually('the config is served again', () => served.length === 3);
+});
+
 test('closes the region of a team whose file becomes invalid, and opens it again, while the main file is invalid', async (t) => {
   const { file, write, names, configs, failures, logText } = await startTeams(t);
   await writeFile(file, 'version: 2');
