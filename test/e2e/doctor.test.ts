@@ -87,7 +87,7 @@ test('reports each step and the claims of a token from standard input, but no to
   assert.ok(!/eyJ[\w-]+\.[\w-]+\./.test(stdout), 'no issued token');
 });
 
-test('exits with 1 on a problem, and prints stable codes with --json', async (t) => {
+test('exits with 1 on a problem, prints stable codes with --json, and reports a wrong config as validate does', async (t) => {
   const { server, write, check } = await startScene(t);
   const file = await write('token', await server.issueSubjectToken({ sub: 'alice', audience: 'cambist' }));
   const { code, stdout } = await check('--subject-token-file', file, '--json');
@@ -96,6 +96,10 @@ test('exits with 1 on a problem, and prints stable codes with --json', async (t)
   const [wrong] = report.findings.filter(({ severity }) => severity === 'error');
   assert.deepEqual([wrong?.about, wrong?.code], [{ kind: 'route', name: 'docs' }, 'resource_refused']);
   assert.deepEqual(Object.keys(wrong ?? {}), ['about', 'severity', 'code', 'what', 'why', 'fix']);
+  const config = await write('bad.yaml', 'version: 1\nroutes: []\n');
+  const bad = await callCommand(doctor, ['--config', config]);
+  assert.deepEqual([bad.code, bad.stdout], [1, '']);
+  assert.ok(bad.stderr.startsWith(`${config}:2:9: `));
 });
 
 test('exits with 2 on an unknown route, on other flags, or on a file without a token', async (t) => {
@@ -119,14 +123,6 @@ test('exits with 2 on an unknown route, on other flags, or on a file without a t
   }
   const longest = await check('--subject-token-file', await write('longest', `Bearer ${'a'.repeat(65_529)}`));
   assert.match(longest.stdout, /subject token from .*longest is opaque/);
-});
-
-test('reports a wrong config as validate does, and sends nothing', async (t) => {
-  const { write } = await startScene(t);
-  const file = await write('bad.yaml', 'version: 1\nroutes: []\n');
-  const { code, stdout, stderr } = await callCommand(doctor, ['--config', file]);
-  assert.deepEqual([code, stdout], [1, '']);
-  assert.ok(stderr.startsWith(`${file}:2:9: `));
 });
 
 test('exits despite a backend that never responds and has no connect timeout', async (t) => {

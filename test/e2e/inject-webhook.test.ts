@@ -45,17 +45,19 @@ async function startWebhook(t: TestContext, flags: readonly string[], env: Reado
     admin: String(admin),
     ended,
     stop: () => child.kill('SIGTERM'),
-    call: (pod: object = OPTED_IN) => callWebhook({ url, ca: authority.cert, body: podReview(pod) }),
+    call: () => callWebhook({ url, ca: authority.cert, body: podReview(OPTED_IN) }),
   };
 }
 
-test('injects over HTTPS, without the schema compilers of Fastify, and after SIGTERM serves until it has drained', async (t) => {
+test('injects over HTTPS as its flags say, without the schema compilers of Fastify, and after SIGTERM serves until it has drained', async (t) => {
   const coverage = temporaryFolder(t);
-  const flags = ['--image', 'r/cambist:1', '--drain', '1s'];
+  const flags = ['--image', 'r/cambist:1', '--intercept', 'proxy', '--drain', '1s'];
   const running = await startWebhook(t, flags, { NODE_V8_COVERAGE: coverage });
   assert.equal((await fetch(`${running.admin}/readyz`)).status, 200);
   const { response } = JSON.parse((await running.call()).body);
-  assert.match(Buffer.from(response.patch, 'base64').toString(), /r\/cambist:1/);
+  const patch = Buffer.from(response.patch, 'base64').toString();
+  assert.match(patch, /r\/cambist:1/);
+  assert.match(patch, /"HTTPS_PROXY","value":"http:\/\/127\.0\.0\.1:8180"/);
   assert.match(await (await fetch(`${running.admin}/metrics`)).text(), /requests_total\{result="injected"\} 1/);
   running.stop();
   await running.waitForLog(({ msg }) => msg === 'cambist webhook is shutting down');
@@ -66,18 +68,6 @@ test('injects over HTTPS, without the schema compilers of Fastify, and after SIG
   const { packages } = await readLoaded(coverage);
   assert.ok(packages.has('fastify'));
   for (const name of SCHEMA_COMPILERS) assert.ok(!packages.has(name), name);
-});
-
-test('intercepts as its flags say, and as an annotation overrides them', async (t) => {
-  const running = await startWebhook(t, ['--image', 'r/cambist:1', '--intercept', 'proxy', '--drain', '1ms']);
-  const patchOf = async (annotations: Readonly<Record<string, string>>): Promise<string> => {
-    const { body } = await running.call({ ...OPTED_IN, metadata: { ...OPTED_IN.metadata, annotations } });
-    return Buffer.from(JSON.parse(body).response.patch, 'base64').toString();
-  };
-  assert.match(await patchOf({}), /"HTTPS_PROXY","value":"http:\/\/127\.0\.0\.1:8180"/);
-  assert.doesNotMatch(await patchOf({ 'cambist.dev/intercept': 'none' }), /HTTPS_PROXY|cambist-trust/);
-  const names = { 'cambist.dev/intercept': 'names', 'cambist.dev/intercept-hosts': 'mcp.example.com' };
-  assert.match(await patchOf(names), /"ip":"127\.0\.0\.1","hostnames":\["mcp\.example\.com"\]/);
 });
 
 test('prints the reason when the webhook cannot start', async (t) => {
