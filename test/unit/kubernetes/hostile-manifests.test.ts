@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { getIn, type Json } from '../../../src/kubernetes/json.ts';
-import { joinStreams, ManifestError, readStream } from '../../../src/kubernetes/manifest-stream.ts';
+import { diffJson, reviewAdmission } from '../../../src/kubernetes/admission.ts';
+import { addAgentEnv, agentEnv } from '../../../src/kubernetes/agent-env.ts';
+import { getIn, isArray, isObject, type Json, type JsonObject } from '../../../src/kubernetes/json.ts';
+import { ManifestError } from '../../../src/kubernetes/manifest-stream.ts';
+import { injectPod } from '../../../src/kubernetes/pod-injection.ts';
 import { POD } from '../../../src/kubernetes/pod-layout.ts';
 import { uninjectPod } from '../../../src/kubernetes/pod-restoration.ts';
-import { assertSameManifests, inject, injectText, pod, request, restoreText } from './samples.ts';
-
-const injected = (text: string): string => injectText(text, request()).text;
+import { assertSameManifests, inject, injectText, pod, request, restoreText, reviewOf } from './samples.ts';
 
 const HOST_PATH = [{ name: 'host', hostPath: { path: '/' } }];
 const MOVED = { container: 'agent', inbound: 8080, agent: 1000, portBefore: null, probes: [] };
@@ -40,46 +41,153 @@ const shared = (uses: number): string =>
   `kind: Pod\napiVersion: v1\nspec:\n  volumes: [ ]\n  containers:\n  - name: a\n    args: [&a x${', *a'.repeat(uses)}]\n`;
 
 test('injects a pod with many aliases, and restores its content', () => {
-  assertSameManifests(restoreText(injected(shared(300))), shared(300));
+  assertSameManifests(restoreText(injectText(shared(300)).text), shared(300));
 });
 
 test('refuses a pod whose alias leads to what uninject removes', () => {
-  const text = injected('kind: Pod\napiVersion: v1\nspec:\n  containers:\n  - name: a\n');
+  const { text } = injectText('kind: Pod\napiVersion: v1\nspec:\n  containers:\n  - name: a\n');
   const aliased = `${text.replace('name: cambist-config', 'name: &own cambist-config')}  hostname: *own\n`;
   assert.notEqual(aliased, `${text}  hostname: *own\n`);
   assert.throws(() => restoreText(aliased), ManifestError);
 });
 
-const CONFIG_MAP = 'kind: ConfigMap\nmetadata: {name: c}\n';
+const LABELS = { 'cambist.dev/inject': 'enabled' };
+const PROXIED = { labels: LABELS, annotations: { 'cambist.dev/proxy-env': 'enabled' } };
 
-function withoutConfigMaps(text: string): string {
-  const change = (manifest: Json) => ({
-    manifest: getIn(manifest, ['kind']) === 'ConfigMap' ? undefined : manifest,
-    notes: [],
-  });
-  return readStream(text, 'f').change(change).text;
+function many<T>(count: number, make: (index: number) => T): T[] {
+  return Array.from({ length: count }, (_, index) => make(index));
 }
 
-const STREAMS: Readonly<Record<string, string>> = {
-  'without a marker': 'kind: Pod\n',
-  'with a marker': '---\nkind: Pod\n',
-  'with a marker in CRLF': '---\r\nkind: Pod\r\n',
-  'with a marker on the line of its content': '--- {kind: Pod}',
-  'with an empty document first': '---\n---\nkind: Pod\n',
-  'with a comment before the marker': '# c\n---\nkind: Pod\n',
-  'with a directive': '%YAML 1.1\n---\nkind: Pod\n',
-  'with a directive after comments and blank lines': '# c\n\n # d\r\n%YAML 1.1\n---\nkind: Pod\n',
-  'in JSON': '{"kind":"Pod"}',
+const containers = (count: number) => many(count, (index) => ({ name: `c${index}`, image: 'i', env: [] }));
+
+const send = (object: JsonObject) =>
+  reviewAdmission(reviewOf(object), (template) => injectPod(template, request({ optIn: true, update: false })));
+
+/** A copy that counts the reads of its members. */
+function counted(value: JsonObject): { given: JsonObject; reads(): number } {
+  let reads = 0;
+  const copyOf = (part: Json): Json => {
+    if (!isArray(part) && !isObject(part)) return part;
+    const copied = Object.entries(part).map(([key, member]) => [key, copyOf(member)] as const);
+    return new Proxy(isArray(part) ? copied.map(([, member]) => member) : Object.fromEntries(copied), {
+      get(target, key) {
+        reads += 1;
+        return Reflect.get(target, key);
+      },
+    });
+  };
+  return { given: copyOf(value) as JsonObject, reads: () => reads };
+}
+
+test('work on a pod grows in proportion to its containers', () => {
+  const readsFor = (count: number): number => {
+    const { given, reads } = counted(pod({ containers: containers(count) }));
+    const { template, record } = addAgentEnv(
+      given,
+      POD,
+      agentEnv({ proxyEnv: true, intercept: undefined, port: 8180 }),
+    );
+    assert.equal(diffJson(given, template).length, 1);
+    const status = JSON.stringify({ version: '0.1.0', port: 8180, adminPort: 9180, env: record.env });
+    const metadata = { name: 'agent', annotations: { 'cambist.dev/status': status } };
+    const injected = counted({ ...template, metadata });
+    const restored = uninjectPod(injected.given, POD).template;
+    assert.deepEqual(getIn(restored, ['spec', 'containers', count - 1]), { name: `c${count - 1}`, image: 'i' });
+    return reads() + injected.reads();
+  };
+  const [once, twice] = [readsFor(100), readsFor(200)];
+  assert.ok(twice < 2.5 * once, `${once} and ${twice} reads`);
+});
+
+const TOO_LARGE: Readonly<Record<string, [spec: JsonObject, reason: RegExp, annotations?: JsonObject]>> = {
+  'too many annotations': [
+    {},
+    /has 1001 annotations: the limit is 1000/,
+    Object.fromEntries(many(1001, (index) => [`a${index}`, ''])),
+  ],
+  'too many containers': [{ containers: containers(501) }, /has 501 containers: the limit is 500/],
+  'too many init containers': [{ initContainers: containers(500) }, /has 501 containers: the limit is 500/],
+  'too many volumes': [
+    { volumes: many(1001, (index) => ({ name: `v${index}`, emptyDir: {} })) },
+    /has 1001 volumes: the limit is 1000/,
+  ],
+  'too many environment variables': [
+    { containers: [{ name: 'a', env: many(10_001, (index) => ({ name: `V${index}` })) }] },
+    /has 10001 environment variables: the limit is 10000/,
+  ],
+  'too many ports': [
+    { containers: [{ name: 'a', ports: many(1001, () => ({ containerPort: 1 })) }] },
+    /has 1001 container ports: the limit is 1000/,
+  ],
+  'too many volume mounts': [
+    { containers: [{ name: 'a', volumeMounts: many(10_001, (index) => ({ name: 'v', mountPath: `/${index}` })) }] },
+    /has 10001 volume mounts: the limit is 10000/,
+  ],
 };
 
-for (const [what, text] of Object.entries(STREAMS)) {
-  test(`puts a ConfigMap before a stream ${what}, or between two, and removes it, and joins the stream to another`, () => {
-    const joined = joinStreams(CONFIG_MAP, text);
-    assert.deepEqual(readStream(joined, 'f').manifests.slice(1), readStream(text, 'f').manifests);
-    assertSameManifests(withoutConfigMaps(joined), text);
-    assertSameManifests(withoutConfigMaps(joinStreams(text, joined)), joinStreams(text, text));
-    const [before] = readStream('kind: Service', 'f').manifests;
-    const { manifests } = readStream(joinStreams('kind: Service', text), 'f');
-    assert.deepEqual(manifests, [before, ...readStream(text, 'f').manifests]);
+for (const [what, [spec, reason, annotations = PROXIED.annotations]] of Object.entries(TOO_LARGE)) {
+  test(`refuses a pod with ${what}`, () => {
+    const { review, outcome } = send(pod(spec, { labels: LABELS, annotations }));
+    assert.equal(outcome, 'refused');
+    assert.match(String(getIn(review, ['response', 'status', 'message'])), reason);
+  });
+}
+
+const NAMES = { 'cambist.dev/intercept': 'names', 'cambist.dev/intercept-hosts': 'a.test,b.test' };
+
+test('intercepts a pod that is as large as the limits allow, leaves it unchanged the second time, and restores it', () => {
+  const env = many(19, (number) => ({ name: `V${number}` }));
+  const java = { name: 'JAVA_TOOL_OPTIONS', value: '-Xmx1g' };
+  const ports = many(2, () => ({ containerPort: 1 }));
+  const spec = {
+    containers: many(500, (index) => ({ name: `c${index}`, env: [...env, java], ports })),
+    volumes: many(1000, (index) => ({ name: `v${index}`, emptyDir: {} })),
+  };
+  const given = pod(spec, { labels: LABELS, annotations: { ...PROXIED.annotations, ...NAMES } });
+  const options = request({ flags: { ...request().flags, secret: 's', 'token-audience': 'a' } });
+  const { template, outcome } = injectPod(given, options);
+  assert.equal(outcome, 'injected');
+  assert.equal(injectPod(template, options).outcome, 'unchanged');
+  assert.deepEqual(uninjectPod(template, POD).template, given);
+  // The API server allows 256 KiB for all annotations.
+  assert.ok(JSON.stringify(getIn(template, ['metadata', 'annotations'])).length < 200_000);
+});
+
+const LONG = 'x'.repeat(100_000);
+
+const MANY_URLS = [
+  { name: LONG, env: many(1000, (index) => ({ name: 'U', value: `https://${index}.${'x'.repeat(200)}` })) },
+];
+const MANY_HOSTS = many(200, (index) => `${index}.test`);
+
+const HOSTILE: Readonly<Record<string, JsonObject>> = {
+  'a long container name that many reasons quote': pod(
+    { containers: [{ name: LONG, ports: many(1000, () => ({ containerPort: 8180 })) }] },
+    { labels: LABELS },
+  ),
+  'a long container name that warnings quote': pod(
+    { containers: [{ name: LONG, env: [{ name: 'HTTP_PROXY' }] }] },
+    PROXIED,
+  ),
+  'many URLs, hosts and names that an interception quotes': pod(
+    { hostAliases: [{ ip: '10.0.0.1', hostnames: MANY_HOSTS }], containers: MANY_URLS },
+    { labels: LABELS, annotations: { ...NAMES, 'cambist.dev/intercept-hosts': MANY_HOSTS.join() } },
+  ),
+  'many URLs that an interception by proxy quotes': pod(
+    { containers: MANY_URLS },
+    { labels: LABELS, annotations: { 'cambist.dev/intercept': 'proxy' } },
+  ),
+  'a long value of the label': pod({}, { labels: { 'cambist.dev/inject': `${LONG}` } }),
+  'a long value of an option': pod({}, { labels: LABELS, annotations: { 'cambist.dev/port': LONG } }),
+  'a long unknown annotation': pod({}, { labels: LABELS, annotations: { [`cambist.dev/${LONG}`]: 'x' } }),
+  'a long name': pod({ hostNetwork: true }, { labels: LABELS, name: LONG }),
+};
+
+for (const [what, given] of Object.entries(HOSTILE)) {
+  test(`keeps the message and the log line short for ${what}`, () => {
+    const { review, pod: name, reasons } = send(given);
+    const { status = {}, warnings = [] } = review.response as JsonObject;
+    const { length } = JSON.stringify([status, warnings, name, reasons]);
+    assert.ok(length < 8192, `${length} characters`);
   });
 }

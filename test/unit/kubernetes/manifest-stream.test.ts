@@ -1,15 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Pair, parse, stringify, YAMLMap, YAMLSeq } from 'yaml';
-import type { Json } from '../../../src/kubernetes/json.ts';
-import { ManifestError, readStream } from '../../../src/kubernetes/manifest-stream.ts';
-import { injected, STREAM } from './manifest-samples.ts';
-import { assertSameManifests, restoreText } from './samples.ts';
+import { getIn, type Json } from '../../../src/kubernetes/json.ts';
+import { joinStreams, ManifestError, readStream } from '../../../src/kubernetes/manifest-stream.ts';
+import { assertSameManifests, injectText, restoreText, STREAM } from './samples.ts';
 
 const changed = (text: string, manifest: Json) => readStream(text, 'f').change(() => ({ manifest, notes: [] })).text;
 
 test('keeps comments, quotes, numbers and the order of keys, and every byte of a document that does not change', () => {
-  const { text } = injected(STREAM);
+  const { text } = injectText(STREAM);
   const lines = text.split('\n');
   let position = 0;
   for (const line of STREAM.split('\n')) {
@@ -22,13 +21,9 @@ test('keeps comments, quotes, numbers and the order of keys, and every byte of a
 });
 
 test('indents lists as the document does', () => {
-  assert.match(injected(STREAM).text, /\n {6}volumes:\n {6}- name: cambist-config\n {8}configMap:\n/);
-  const indented = injected('kind: Pod\napiVersion: v1\nspec:\n    containers:\n        - name: a\n').text;
+  assert.match(injectText(STREAM).text, /\n {6}volumes:\n {6}- name: cambist-config\n {8}configMap:\n/);
+  const indented = injectText('kind: Pod\napiVersion: v1\nspec:\n    containers:\n        - name: a\n').text;
   assert.match(indented, /\n {4}initContainers:\n {8}- name: cambist\n/);
-});
-
-test('keeps a comment above the first init container', () => {
-  assert.match(injected(STREAM).text, /- name: cambist\n[^#]* {6}# loads the model\n {6}- name: loader/);
 });
 
 test('writes a text whose first line is blank, and whose second is indented', () => {
@@ -38,7 +33,7 @@ test('writes a text whose first line is blank, and whose second is indented', ()
 });
 
 test('keeps the comments of init containers that an interception changes', () => {
-  const { text } = injected(STREAM, { intercept: 'packets', 'redirect-image': 'r:1' });
+  const { text } = injectText(STREAM, { intercept: 'packets', 'redirect-image': 'r:1' });
   assert.match(
     text,
     /- name: cambist-redirect\n[^#]*- name: cambist\n[^#]* {6}# loads the model\n {6}- name: loader\n/,
@@ -48,7 +43,7 @@ test('keeps the comments of init containers that an interception changes', () =>
 
 test('keeps JSON as JSON, and a number in it that JavaScript would round', () => {
   const pod = '{"apiVersion": "v1", "kind": "Pod", "spec": {"containers": [{"name": "a"}]}, "n": 12345678901234567890}';
-  const { text } = injected(pod);
+  const { text } = injectText(pod);
   assert.equal(JSON.parse(text).spec.initContainers[0].name, 'cambist');
   assert.match(text, /"n": 12345678901234567890/);
 });
@@ -67,7 +62,7 @@ items:
   metadata: {name: two}
 kind: List
 `;
-  const { text, notes } = injected(list);
+  const { text, notes } = injectText(list);
   assert.deepEqual(
     notes.map(({ object, outcome }) => `${object} ${outcome}`),
     ['pod/one injected', 'service/two skipped'],
@@ -93,7 +88,7 @@ test('work on a List grows in proportion to its pods', (t) => {
       spec: { containers: [{ name: 'a', image: 'i' }] },
     }));
     const list = stringify({ apiVersion: 'v1', kind: 'List', items }, { aliasDuplicateObjects: false });
-    const { text, notes } = injected(list);
+    const { text, notes } = injectText(list);
     assert.equal(notes.length, pods);
     assertSameManifests(restoreText(text), list);
     return counts.reduce((sum, { mock }) => sum + mock.callCount(), 0);
@@ -115,7 +110,7 @@ spec:
       containers:
       - name: a
 `;
-  assertSameManifests(restoreText(injected(shared).text), shared);
+  assertSameManifests(restoreText(injectText(shared).text), shared);
   const inWay = `apiVersion: v1
 kind: List
 items:
@@ -129,7 +124,7 @@ items:
   spec: *spec
 `;
   assert.throws(
-    () => injected(inWay),
+    () => injectText(inWay),
     /^Error: f\.yaml:11: cannot change this value in place: replace aliases and merge keys with copies, and write numbers in decimal$/,
   );
 });
@@ -149,18 +144,18 @@ for (const [character, code] of [
   test(`refuses a line break that only kubectl knows: U+${code}`, () => {
     const problem = `kubectl ends the line at the character U+${code}: remove it, or write it as an escape in double quotes`;
     const text = `a: b\r\nc: d # ${character}spec: {}\r\n`;
-    assert.throws(() => injected(text), new ManifestError(`f.yaml:2: ${problem}`));
+    assert.throws(() => injectText(text), new ManifestError(`f.yaml:2: ${problem}`));
     const raw = JSON.stringify({ kind: 'Pod', apiVersion: 'v1', spec: { volumes: [], hostname: character } });
     const json = raw.replace(character, `\\u${code}`);
     const streams = [json, `\uFEFF${json}`, `${json}\n---\n${json}\n`, `a: b\n---\n${json}\n--- # c\n${json}`];
     for (const stream of streams) {
-      const { text: written, notes } = injected(stream);
+      const { text: written, notes } = injectText(stream);
       assert.ok(notes.some(({ outcome }) => outcome === 'injected'));
       assertSameManifests(restoreText(written), stream);
     }
-    if (raw !== json) assert.throws(() => injected(raw), new ManifestError(`f.yaml:1: ${problem}`));
-    assert.throws(() => injected(`${json} # ${character}x\n`), new ManifestError(`f.yaml:1: ${problem}`));
-    assert.throws(() => injected(`${json}\n---\n${text}`), new ManifestError(`f.yaml:4: ${problem}`));
+    if (raw !== json) assert.throws(() => injectText(raw), new ManifestError(`f.yaml:1: ${problem}`));
+    assert.throws(() => injectText(`${json} # ${character}x\n`), new ManifestError(`f.yaml:1: ${problem}`));
+    assert.throws(() => injectText(`${json}\n---\n${text}`), new ManifestError(`f.yaml:4: ${problem}`));
   });
 }
 
@@ -185,9 +180,40 @@ test('refuses invalid YAML with file, line and column', () => {
   const wrong = `${STREAM}---\nkind: Pod\n  x: [\n`;
   const line = STREAM.split('\n').length + 1;
   assert.throws(
-    () => injected(wrong),
+    () => injectText(wrong),
     (error: Error) => error instanceof ManifestError && error.message.startsWith(`f.yaml:${line}:`),
   );
-  assert.throws(() => injected('a: 1\na: 2\n'), /^Error: f\.yaml:2:1: Map keys must be unique$/);
-  assert.throws(() => injected('a: *nowhere\n'), /^Error: f\.yaml:1: an alias/);
+  assert.throws(() => injectText('a: 1\na: 2\n'), /^Error: f\.yaml:2:1: Map keys must be unique$/);
+  assert.throws(() => injectText('a: *nowhere\n'), /^Error: f\.yaml:1: an alias/);
 });
+
+const CONFIG_MAP = 'kind: ConfigMap\nmetadata: {name: c}\n';
+
+function withoutConfigMaps(text: string): string {
+  const keep = (manifest: Json) => (getIn(manifest, ['kind']) === 'ConfigMap' ? undefined : manifest);
+  return readStream(text, 'f').change((manifest) => ({ manifest: keep(manifest), notes: [] })).text;
+}
+
+const STREAMS: Readonly<Record<string, string>> = {
+  'without a marker': 'kind: Pod\n',
+  'with a marker': '---\nkind: Pod\n',
+  'with a marker in CRLF': '---\r\nkind: Pod\r\n',
+  'with a marker on the line of its content': '--- {kind: Pod}',
+  'with an empty document first': '---\n---\nkind: Pod\n',
+  'with a comment before the marker': '# c\n---\nkind: Pod\n',
+  'with a directive': '%YAML 1.1\n---\nkind: Pod\n',
+  'with a directive after comments and blank lines': '# c\n\n # d\r\n%YAML 1.1\n---\nkind: Pod\n',
+  'in JSON': '{"kind":"Pod"}',
+};
+
+for (const [what, text] of Object.entries(STREAMS)) {
+  test(`puts a ConfigMap before a stream ${what}, or between two, and removes it, and joins the stream to another`, () => {
+    const joined = joinStreams(CONFIG_MAP, text);
+    assert.deepEqual(readStream(joined, 'f').manifests.slice(1), readStream(text, 'f').manifests);
+    assertSameManifests(withoutConfigMaps(joined), text);
+    assertSameManifests(withoutConfigMaps(joinStreams(text, joined)), joinStreams(text, text));
+    const [before] = readStream('kind: Service', 'f').manifests;
+    const { manifests } = readStream(joinStreams('kind: Service', text), 'f');
+    assert.deepEqual(manifests, [before, ...readStream(text, 'f').manifests]);
+  });
+}

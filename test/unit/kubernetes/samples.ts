@@ -27,11 +27,11 @@ export function inject(template: JsonObject, flags: RawOptions = {}): Injection 
 }
 
 /** Injects into the pods of a stream, as the command does. */
-export function injectText(text: string, options: InjectionRequest, name = 'f.yaml'): { text: string; notes: Note[] } {
-  const change = (manifest: Json) => {
-    return changeManifest(manifest, (template, layout) => injectPod(template, { ...options, layout }));
-  };
-  return readStream(text, name).change(change);
+export function injectText(text: string, flags: RawOptions = {}): { text: string; notes: Note[] } {
+  const injection = request({ flags: { image: IMAGE, ...flags } });
+  return readStream(text, 'f.yaml').change((manifest) =>
+    changeManifest(manifest, (template, layout) => injectPod(template, { ...injection, layout })),
+  );
 }
 
 /** Removes the injections of a stream, as the command does. */
@@ -76,19 +76,13 @@ export function namesIn(template: JsonObject, list: string): unknown[] | undefin
 
 /** Applies a JSON Patch as strictly as the API server: a missing parent is an error. */
 export function applyPatch(document: Json, patch: readonly PatchOperation[]): Json {
-  // A copy through JSON contains no array twice; a structured clone can.
-  let result = JSON.parse(JSON.stringify(document)) as Json;
+  // A copy through JSON contains no array twice; a structured clone can. Its parent makes it replaceable.
+  const root = { '': JSON.parse(JSON.stringify(document)) as Json };
   for (const operation of patch) {
-    if (operation.path === '' && operation.op === 'replace') {
-      result = operation.value;
-      continue;
-    }
-    const steps = operation.path.split('/').slice(1);
-    const path = steps.map((one) => one.replaceAll('~1', '/').replaceAll('~0', '~'));
-    const parent = path.slice(0, -1).reduce<unknown>(step, result);
-    applyTo(parent, path.at(-1) ?? '', operation);
+    const path = operation.path.split('/').map((one) => one.replaceAll('~1', '/').replaceAll('~0', '~'));
+    applyTo(path.slice(0, -1).reduce<unknown>(step, root), path.at(-1) ?? '', operation);
   }
-  return result;
+  return root[''];
 }
 
 function step(parent: unknown, key: string): unknown {
@@ -115,3 +109,48 @@ function applyTo(parent: unknown, key: string, operation: PatchOperation): void 
 
 /** Treats a key such as `__proto__` like any other. */
 const ORDINARY = { enumerable: true, configurable: true, writable: true };
+
+const UNTOUCHED = `# a ConfigMap
+apiVersion: v1
+kind: ConfigMap
+metadata: {name:   x}   # odd   white space
+data:
+   a:   "b"
+   c: |
+     --- not a document
+`;
+
+export const DEPLOYMENT = `# the agent
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: agent # its name
+# the workload
+spec:
+  selector: { matchLabels: { app: agent } }
+  template:
+    metadata:
+      labels: { app: agent }
+    spec:
+      # models are loaded first
+      initContainers:
+      # loads the model
+      - name: loader
+        image: 'loader:1'
+
+      containers:
+      - name: agent
+        image: "agent:1"
+        args: [ "--mode", 0644, 1e3, 0x1F, yes, 2026-01-01, 12345678901234567890 ]
+        # the end of the agent
+`;
+
+export const STREAM = `${UNTOUCHED}---
+${DEPLOYMENT}---
+# an empty document
+---
+kind: Service
+apiVersion: v1
+spec: {}
+...
+`;

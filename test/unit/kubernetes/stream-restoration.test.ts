@@ -2,8 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { joinStreams, ManifestError } from '../../../src/kubernetes/manifest-stream.ts';
 import type { RawOptions } from '../../../src/kubernetes/options.ts';
-import { DEPLOYMENT, injected as inject, STREAM } from './manifest-samples.ts';
-import { assertSameManifests, restoreText } from './samples.ts';
+import { assertSameManifests, DEPLOYMENT, injectText as inject, restoreText, STREAM } from './samples.ts';
 
 const HEAD = 'apiVersion: v1\nkind: Pod\n';
 const HOSTS = { 'intercept-hosts': 'mcp.example.com', 'redirect-image': 'r:1' };

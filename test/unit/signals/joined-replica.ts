@@ -56,13 +56,13 @@ export async function start(
     messages,
     store,
     revocations,
-    revoke: (sub: string) =>
-      revocations.revoke({
-        issuer: ISSUER,
-        subject: { claim: 'sub', value: sub },
-        session: undefined,
-        atMs: Date.now(),
-      }),
+    /** Revokes tokens of these subjects, and waits until other replicas know. */
+    revoke(...subs: string[]) {
+      for (const value of subs) {
+        revocations.revoke({ issuer: ISSUER, subject: { claim: 'sub', value }, session: undefined, atMs: Date.now() });
+      }
+      return link.settled();
+    },
     knows: (sub: string) => revocations.isRevoked(tokenOf(sub)),
     metric: (name: string) =>
       link.families

@@ -16,8 +16,7 @@ test('a revocation takes effect at running replicas, and at those that start lat
   messages.on('revoked', () => {
     published += 1;
   });
-  one.revoke('alice');
-  await one.link.settled();
+  await one.revoke('alice');
   assert.deepEqual([one.knows('alice'), other.knows('alice'), other.knows('bob')], [true, true, false]);
   assert.deepEqual(one.link.status(), { unshared: 0, in_sync: true, full: false });
   const later = await startReady(t, server);
@@ -33,8 +32,7 @@ test('writes a revocation before it publishes it, so that a replica that starts 
   other.messages.on('revoked', () => {
     writtenBefore = numberKept(server);
   });
-  one.revoke('alice');
-  await one.link.settled();
+  await one.revoke('alice');
   assert.equal(writtenBefore, 1);
 });
 
@@ -42,9 +40,7 @@ test('a revocation waits while the store is away, says so, and is shared when it
   const { server, one, other } = await startPair(t);
   server.fault = new Error('closed');
   server.drop(new Error('closed'));
-  one.revoke('alice');
-  one.revoke('bob');
-  await one.link.settled();
+  await one.revoke('alice', 'bob');
   assert.deepEqual(one.link.status(), { unshared: 2, in_sync: false, full: false });
   assert.deepEqual([one.metric('cambist_revocations_unshared'), one.metric('cambist_revocations_in_sync')], ['2', '0']);
   assert.equal(other.knows('alice'), false);
@@ -60,8 +56,7 @@ for (const isLost of [true, false]) {
   test(`a store that ${isLost ? 'comes back empty' : 'has lost one record'} gets all revocations again`, async (t) => {
     const server = createMemoryStore();
     const one = await startReady(t, server);
-    for (const sub of ['alice', 'bob', 'carol']) one.revoke(sub);
-    await one.link.settled();
+    await one.revoke('alice', 'bob', 'carol');
     spoil(server, (index) => isLost || index === 1, undefined);
     server.drop(new Error('closed'));
     await eventually('they are written again', () => numberKept(server) === 3);
@@ -74,8 +69,7 @@ for (const isLost of [true, false]) {
 test('a replica learns after a reconnection what it missed, and running ones learn what the store has lost', async (t) => {
   const { server, one, other } = await startPair(t);
   server.withholds = true;
-  one.revoke('alice');
-  await one.link.settled();
+  await one.revoke('alice');
   server.withholds = false;
   assert.equal(other.knows('alice'), false);
   spoil(server, () => true, undefined);
@@ -86,8 +80,7 @@ test('a replica learns after a reconnection what it missed, and running ones lea
 test('a record that was altered is written again', async (t) => {
   const server = createMemoryStore();
   const one = await startReady(t, server);
-  one.revoke('alice');
-  await one.link.settled();
+  await one.revoke('alice');
   const [set] = [...server.sets.values()];
   const [kept] = [...server.records.values()];
   for (const id of [...(kept?.keys() ?? [])]) {
@@ -104,8 +97,7 @@ test('a record that was altered is written again', async (t) => {
 test('revocations outlast the rotation of the key', async (t) => {
   const server = createMemoryStore();
   const before = await startReady(t, server, {}, { keys: [OLD_KEY] });
-  before.revoke('alice');
-  await before.link.settled();
+  await before.revoke('alice');
   const during = await start(t, server, {}, { keys: [NEW_KEY, OLD_KEY] });
   await eventually('it has read and written', () => during.link.status().in_sync);
   const after = await startReady(t, server, {}, { keys: [NEW_KEY] });
@@ -115,8 +107,7 @@ test('revocations outlast the rotation of the key', async (t) => {
 test('a replica that cannot read the stored revocations at the start is not ready, and refuses every token', async (t) => {
   const server = createMemoryStore();
   const one = await startReady(t, server);
-  one.revoke('alice');
-  await one.link.settled();
+  await one.revoke('alice');
   server.fault = new Error('closed');
   const later = await start(t, server);
   await assert.rejects(later.link.prepare(), failsWith('ERR_REVOCATIONS_UNKNOWN', /cache\.shared/));
@@ -136,8 +127,7 @@ test('a replica that cannot read them later goes on with what it knows, and says
   const one = await startReady(t, server, {
     readAll: async (onPage) => (isReadable ? records.readAll(onPage) : undefined),
   });
-  one.revoke('alice');
-  await one.link.settled();
+  await one.revoke('alice');
   await eventually('it is in sync', () => one.link.status().in_sync);
   isReadable = false;
   server.drop(new Error('closed'));
@@ -152,8 +142,7 @@ test('a replica that cannot read them later goes on with what it knows, and says
 test('a replica that finds no mark waits for the running ones, and reads again', async (t) => {
   const server = createMemoryStore();
   const one = await startReady(t, server);
-  one.revoke('alice');
-  await one.link.settled();
+  await one.revoke('alice');
   spoil(server, () => true, undefined);
   const later = await start(t, server, {}, { waitMs: 600 });
   await assert.rejects(later.link.prepare(), failsWith('ERR_REVOCATIONS_UNKNOWN', /running replicas may still write/));
@@ -199,16 +188,14 @@ test('running replicas publish a revocation that the store has no room for', asy
   const server = createMemoryStore();
   const [one, other] = [await start(t, server, { keep: async () => 'full' }), await start(t, server)];
   await Promise.all([one, other].map(ready));
-  one.revoke('alice');
-  await one.link.settled();
+  await one.revoke('alice');
   assert.deepEqual(one.link.status(), { unshared: 0, in_sync: true, full: true });
   assert.deepEqual([other.knows('alice'), other.knows('anybody')], [true, false]);
 });
 
 test('a replica publishes many revocations in messages that fit', async (t) => {
   const { server, one, other } = await startPair(t);
-  for (let i = 0; i < 200; i += 1) one.revoke(`user-${i}`);
-  await one.link.settled();
+  await one.revoke(...Array.from({ length: 200 }, (_, i) => `user-${i}`));
   assert.equal(other.revocations.size, 200);
   assert.equal(numberKept(server), 200);
   const sent = server.messages.filter(({ channel }) => channel.endsWith(':messages'));
