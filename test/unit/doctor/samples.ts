@@ -1,5 +1,4 @@
 import type { AuthorizationServer } from '../../../src/config/authorization-server.ts';
-import type { TokenTarget } from '../../../src/config/route.ts';
 import type { RecordedRequest } from '../../../src/doctor/recorded-request.ts';
 import { configOf } from '../../harness/app.ts';
 
@@ -35,17 +34,6 @@ export function response(
     date: undefined,
     text: typeof body === 'string' ? body : JSON.stringify(body),
     error: undefined,
-    ...fields,
-  };
-}
-
-export function target(fields: Partial<TokenTarget> = {}): TokenTarget {
-  return {
-    resource: [],
-    audience: ['backend'],
-    scope: undefined,
-    requestedTokenType: undefined,
-    expectAudience: ['backend'],
     ...fields,
   };
 }
