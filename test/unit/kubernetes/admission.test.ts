@@ -34,15 +34,8 @@ test('refuses a pod that opted in and cannot be injected, with the reason', () =
   const containers = [{ name: 'cambist', image: 'x' }];
   const { review, outcome } = send(reviewOf(pod({ containers }, ENABLED)));
   assert.equal(outcome, 'refused');
-  assert.deepEqual(review.response, {
-    uid: 'u-1',
-    allowed: false,
-    status: {
-      code: 422,
-      reason: 'Invalid',
-      message: 'cambist cannot be injected: a container "cambist" exists and was not injected: remove or rename it',
-    },
-  });
+  const message = 'cambist cannot be injected: a container "cambist" exists and was not injected: remove or rename it';
+  assert.deepEqual(review.response, { uid: 'u-1', allowed: false, status: { code: 422, reason: 'Invalid', message } });
 });
 
 test('returns at most 10 warnings, of at most 256 printable characters', () => {

@@ -4,25 +4,18 @@ import { OptionError, parseOptions, quantityOf, type RawOptions } from '../../..
 
 const IMAGE = { image: 'r.example/cambist@sha256:0123456789abcdef' };
 
-test('every option has its default', () => {
-  assert.deepEqual(parseOptions(IMAGE), {
+test('every option has its default, or none', () => {
+  assert.deepEqual(JSON.parse(JSON.stringify(parseOptions(IMAGE))), {
     ...IMAGE,
-    imagePullPolicy: undefined,
     configMap: 'cambist',
-    secret: undefined,
-    tokenAudience: undefined,
     port: 8180,
     adminPort: 9180,
-    logLevel: undefined,
     sidecar: 'native',
     cpuRequest: '50m',
     memoryRequest: '64Mi',
-    cpuLimit: undefined,
     memoryLimit: '256Mi',
     terminationGracePeriodSeconds: 60,
     proxyEnv: false,
-    intercept: undefined,
-    inbound: undefined,
   });
 });
 

@@ -80,15 +80,6 @@ test('applies each option', () => {
   assert.deepEqual(getIn(template, ['spec', 'volumes', 0, 'configMap']), { name: 'other' });
 });
 
-test('updates the sidecar when the options change', () => {
-  const { template } = inject(pod({ initContainers: [{ name: 'loader', image: 'l' }] }), OPTIONS);
-  const again = inject(template, { image: 'cambist:2' });
-  assert.equal(again.outcome, 'injected');
-  assert.equal(container(again.template)?.image, 'cambist:2');
-  assert.deepEqual(namesIn(again.template, 'initContainers'), ['cambist', 'loader']);
-  assert.deepEqual(namesIn(again.template, 'volumes'), ['cambist-config']);
-});
-
 test('--proxy-env sets both spellings, and keeps a variable that the container sets', () => {
   const containers = [
     { name: 'agent', image: 'a' },

@@ -65,6 +65,8 @@ const FORMS: Readonly<Record<string, string>> = {
   'short options of Java in many literal lines': shortOptions('-Xmx1g', '|'),
   'a List with many differences in each pod': `apiVersion: v1\nkind: List\nitems:\n${`- apiVersion: v1\n  kind: Pod\n  spec:\n    containers:\n    - name: a\n      env:\n      - name: JAVA_TOOL_OPTIONS\n        value: >-\n${javaOptions(100).replaceAll('        -D', '          -D')}`.repeat(8)}`,
   'empty lists in 60 containers': `${HEAD}spec:\n  volumes: [ ]\n  containers:\n${containers(60, '    env: [ ]\n    volumeMounts: # none\n')}`,
+  'an alias of what does not change':
+    'apiVersion: apps/v1\nkind: Deployment\nmetadata: {labels: &labels {app: a}}\nspec: {template: {metadata: {labels: *labels}, spec: {containers: [{name: a}]}}}\n',
   'a List in flow style':
     'apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: Secret, data: {a: b}}, {apiVersion: v1, kind: Pod, spec: {volumes, containers: [{name: a, env}]}}]\n',
   "kagent's Agent in flow style":
