@@ -135,10 +135,8 @@ test('says what a client would miss', async (t) => {
   const [node, ssl, curl, java] = await without('bundle.pem', createCertificateAuthority('another').cert);
   assert.deepEqual([node, java], [undefined, undefined]);
   for (const reason of [ssl, curl]) assert.match(reason ?? '', /names ".*bundle\.pem", which lacks the authority/);
-  assert.match(
-    (await without('truststore.p12', 'x'))[3] ?? '',
-    /JAVA_TOOL_OPTIONS names ".*", which lacks the authority/,
-  );
+  const [, , , broken = ''] = await without('truststore.p12', 'x');
+  assert.match(broken, /JAVA_TOOL_OPTIONS names ".*", which lacks the authority/);
   const missing = await without('env', "NODE_EXTRA_CA_CERTS='/nowhere/ca.pem'\n");
   assert.match(missing[0] ?? '', /NODE_EXTRA_CA_CERTS names "\/nowhere\/ca\.pem", which cannot be read/);
   assert.match(missing[1] ?? '', /do not set SSL_CERT_FILE/);

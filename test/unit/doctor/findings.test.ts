@@ -229,10 +229,7 @@ function findingsOn({ body = {}, subject, sent, repeated, ambiguous = false, ...
 for (const [when, given, finds, fix] of ISSUED) {
   test(`reports ${finds ?? 'no problem'}: ${when}`, () => {
     const wrong = findingsOn(given).filter(({ severity }) => severity !== 'ok');
-    assert.deepEqual(
-      wrong.map(({ code }) => code),
-      finds === undefined ? [] : [finds],
-    );
+    assert.equal(wrong.map(({ code }) => code).join(), finds ?? '');
     if (fix !== undefined) assert.match(wrong[0]?.fix ?? '', fix);
   });
 }

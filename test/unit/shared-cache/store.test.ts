@@ -9,7 +9,6 @@ import {
 } from '@redis/client';
 import { systemClock } from '../../../src/clock/clock.ts';
 import { CambistError } from '../../../src/errors.ts';
-import { createLogger } from '../../../src/observability/logger.ts';
 import { probeStore } from '../../../src/shared-cache/probe-store.ts';
 import { openSharedCache } from '../../../src/shared-cache/shared-cache.ts';
 import { connectStore } from '../../../src/shared-cache/store-connection.ts';
@@ -17,6 +16,7 @@ import { labelOf, problemOf, StoreTimeoutError } from '../../../src/shared-cache
 import { eventually } from '../../harness/eventually.ts';
 import { closeServer, listen } from '../../harness/http-server.ts';
 import { createMemoryStore, type MemoryStore } from '../../harness/memory-store.ts';
+import { loggerWithLines } from '../observability/log-lines.ts';
 import { keysWhile, SHARED, startAlone, startReplica } from './replica.ts';
 
 const codeError = (code: string) => Object.assign(new Error('failed'), { code });
@@ -75,10 +75,8 @@ test('starts without its server, and uses it once it is there', async (t) => {
   assert.equal(counted('lookup', 'skipped'), 1);
   server.fault = undefined;
   await eventually('it is available', () => store.state.isAvailable);
-  assert.deepEqual(
-    states.map(({ problem }) => problem),
-    ['unreachable', undefined],
-  );
+  const [first, second, ...more] = states;
+  assert.deepEqual([first?.problem, second?.problem, more], ['unreachable', undefined, []]);
 });
 
 test('is down after three faults in a row, and not after two', async (t) => {
@@ -151,19 +149,10 @@ test('a key that cannot be read keeps the server out of use', async (t) => {
   await eventually('it is available', () => store.state.isAvailable);
 });
 
-test('uses no server that is slower than a request may wait', async (t) => {
-  const { server, store, counted } = await startAlone(t, { timeoutMs: 30 });
-  server.fault = 'silent';
-  for (let call = 0; call < 3; call += 1) await store.use('lookup', (connection) => connection.get('a'));
-  assert.deepEqual([store.state.isAvailable, store.state.problem], [false, 'slow']);
-  assert.equal(counted('lookup', 'timeout'), 3);
-});
-
 const VARIABLE = 'SHARED_CACHE_TEST_KEY';
 
 async function open(t: TestContext, server: MemoryStore) {
-  const lines: string[] = [];
-  const logger = createLogger('info', { write: (line: string) => void lines.push(line) });
+  const { logger, lines } = loggerWithLines();
   const side = await openSharedCache(
     { ...SHARED, keys: [{ env: VARIABLE }] },
     { clock: systemClock, logger, maxAgeMs: () => 300_000, connect: server.connect },
@@ -184,10 +173,8 @@ test('without a usable key it starts, and says why', async (t) => {
   assert.equal(side.handles.digestOf('token'), undefined);
   process.env[VARIABLE] = 'a key that is long enough by any measure';
   await eventually('it is available', () => side.status().available);
-  assert.deepEqual(
-    side.lines.map((line) => JSON.parse(line).msg),
-    ['shared cache is unavailable; exchanging without it', 'shared cache is available'],
-  );
+  const messages = side.lines.map(({ msg }) => msg);
+  assert.deepEqual(messages, ['shared cache is unavailable; exchanging without it', 'shared cache is available']);
   assert.ok(side.handles.digestOf('token'));
 });
 
@@ -201,11 +188,9 @@ test('tries a write, a script, a message and a record, and leaves nothing', asyn
 test('tells the problem of a server, and its fix', async () => {
   const server = createMemoryStore();
   server.fault = new Error("READONLY You can't write against a read only replica.");
-  assert.deepEqual(await probeStore(SHARED, true, server.connect), {
-    problem: 'read_only',
-    cause: 'READONLY',
-    fix: 'connect to the primary, not to a replica',
-  });
+  const fix = 'connect to the primary, not to a replica';
+  const found = await probeStore(SHARED, true, server.connect);
+  assert.deepEqual(found, { problem: 'read_only', cause: 'READONLY', fix });
 });
 
 const bulk = (text: string): string => `$${text.length}\r\n${text}\r\n`;
