@@ -36,12 +36,10 @@ test('changes the level, logs the change, and changes it back', async (t) => {
   await put({ payload: '{"level":"info"}' });
   assert.equal(logger.level, 'info');
   assert.deepEqual(
-    lines.map(({ level, msg, from, to }) => [level, msg, from, to]),
-    [
-      ['info', 'log level changed on the admin port', 'info', 'debug'],
-      ['info', 'log level changed on the admin port', 'debug', 'info'],
-    ],
+    lines.map(({ from, to }) => `${from} to ${to}`),
+    ['info to debug', 'debug to info'],
   );
+  for (const { level, msg } of lines) assert.equal(`${level}: ${msg}`, 'info: log level changed on the admin port');
 });
 
 test('refuses to write fewer lines than configured', async (t) => {
@@ -111,10 +109,7 @@ test('gives no permission to a preflight', async (t) => {
   const headers = { origin: 'http://evil.example.org', 'access-control-request-method': 'PUT' };
   const { statusCode, headers: answered } = await app.inject({ method: 'OPTIONS', url: '/log-level', headers });
   assert.equal(statusCode, 404);
-  assert.deepEqual(
-    Object.keys(answered).filter((name) => name.startsWith('access-control')),
-    [],
-  );
+  assert.ok(!Object.keys(answered).some((name) => name.startsWith('access-control')));
 });
 
 test('refuses a malformed body with the levels', async (t) => {

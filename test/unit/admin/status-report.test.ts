@@ -8,7 +8,7 @@ import { createCounts } from '../../../src/observability/counts.ts';
 import type { StartedResponse } from '../../../src/observability/proxy-observer.ts';
 import { createReadiness } from '../../../src/observability/readiness.ts';
 import { createRecentTraffic } from '../../../src/observability/recent-traffic.ts';
-import { configOf } from '../../harness/app.ts';
+import { configOf, routeTo } from '../../harness/app.ts';
 import { words } from '../../harness/words.ts';
 import { loggerWithLines } from '../observability/log-lines.ts';
 
@@ -18,8 +18,8 @@ const authorization_servers = {
 const config = configOf({
   authorization_servers,
   routes: [
-    { name: 'github', match: { path: '/github' }, upstream: 'https://github-mcp.example.com/mcp' },
-    { name: 'docs', match: { path: '/docs' }, upstream: 'http://docs-mcp/mcp', credential: 'none' },
+    routeTo('github', 'https://github-mcp.example.com/mcp'),
+    routeTo('docs', 'http://docs-mcp/mcp', { credential: 'none' }),
   ],
 });
 const [github, docs] = config.routes;
@@ -99,13 +99,8 @@ test('reports the requests of each known agent, over all routes', (t) => {
     token: { header: 'x-agent-token', issuer: 'https://cluster.example.com', audience: 'cambist' },
     known: { billing: { subject: 'b' }, support: { subject: 's' } },
   };
-  serve({
-    ...config,
-    agents: configOf({
-      agents,
-      routes: [{ name: 'docs', match: { path: '/' }, upstream: 'http://docs-mcp', credential: 'none' }],
-    }).agents,
-  });
+  const routes = [routeTo('docs', 'http://docs-mcp', { credential: 'none' })];
+  serve({ ...config, agents: configOf({ agents, routes }).agents });
   const ofBilling = { agent: 'billing' };
   counts.proxy.responseStarted(github, { ...response(), ...ofBilling });
   counts.proxy.responseStarted(docs, { ...REFUSED, ...ofBilling });
@@ -128,10 +123,10 @@ test('counts errors of backends, whatever the status, and refusals of callers, a
   assert.deepEqual([totals.requests, totals.backend_errors, totals.refused, totals.failed], [8, 4, 3, 1]);
   assert.deepEqual([recent.responses.refused, recent.responses.failed], [3, 1]);
   assert.deepEqual(
-    failures.slice(0, 2).map(({ error, status, title }) => [error, status, title]),
+    failures.slice(0, 2).map(({ error, status, title }) => `${error} ${status}: ${title}`),
     [
-      ['ERR_STS_UNAVAILABLE', 503, 'Authorization server unavailable'],
-      ['ERR_SUBJECT_TOKEN_MISSING', 401, 'Subject token missing'],
+      'ERR_STS_UNAVAILABLE 503: Authorization server unavailable',
+      'ERR_SUBJECT_TOKEN_MISSING 401: Subject token missing',
     ],
   );
 });
@@ -172,13 +167,9 @@ test('reports at most fifty kinds of failure, the most recent first', (t) => {
   counts.proxy.responseStarted(github, response('ERR_UPSTREAM_TLS'));
   const { failures } = report();
   assert.equal(failures.length, 50);
-  assert.deepEqual(
-    failures.slice(0, 2).map(({ route, error, count, last_at }) => [route, error, count, last_at]),
-    [
-      ['github', 'ERR_UPSTREAM_TLS', 2, '2026-11-24T12:00:02.000Z'],
-      [undefined, 'ERR_ROUTE_NOT_FOUND', 1, '2026-11-24T12:00:01.000Z'],
-    ],
-  );
+  const [latest, earlier] = failures.map((each) => [each.route, each.error, each.count, each.last_at]);
+  assert.deepEqual(latest, ['github', 'ERR_UPSTREAM_TLS', 2, '2026-11-24T12:00:02.000Z']);
+  assert.deepEqual(earlier, [undefined, 'ERR_ROUTE_NOT_FOUND', 1, '2026-11-24T12:00:01.000Z']);
 });
 
 test('reports the reloads, and a config version that changes with the config', (t) => {
@@ -203,25 +194,13 @@ test('reports the reloads, and a config version that changes with the config', (
 
 test('reports credentials by expiry, and forgets those that the config no longer names', (t) => {
   const { counts, report, serve } = setUp(t);
-  const route = (name: string) => ({
-    name,
-    match: { path: `/${name}` },
-    upstream: 'https://mcp.example.com',
-    actor_token: { file: '/actor' },
-  });
-  serve(
-    configOf({
-      authorization_servers,
-      routes: ['later', 'sooner', 'never'].map(route),
-    }),
-  );
+  const route = (name: string) => routeTo(name, 'https://mcp.example.com', { actor_token: { file: '/actor' } });
+  serve(configOf({ authorization_servers, routes: ['later', 'sooner', 'never'].map(route) }));
   counts.tokens.credentialRead('actor token of route "later"', 1_900_000_000);
   counts.tokens.credentialRead('actor token of route "sooner"', 1_800_000_000);
   counts.tokens.credentialRead('actor token of route "never"', 1e300);
-  assert.deepEqual(
-    report().credentials.map(({ name }) => name),
-    ['actor token of route "sooner"', 'actor token of route "later"'],
-  );
+  const names = report().credentials.map(({ name }) => name);
+  assert.deepEqual(names, ['actor token of route "sooner"', 'actor token of route "later"']);
   serve(config);
   assert.deepEqual(report().credentials, []);
 });

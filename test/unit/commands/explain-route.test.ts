@@ -33,13 +33,8 @@ test('selects among routes of one path by method and message, and explains the o
   const nameOf = async (...args: string[]) => (await json(t, TOOLS, ...args, url)).explanation;
   const called = await nameOf('-H', 'mcp-method: tools/call', '-H', 'mcp-name: =?base64?ZGVsZXRlX2FsbA==?=');
   assert.equal(called.route, 'deleting');
-  assert.deepEqual(called.request, {
-    method: 'POST',
-    host: '127.0.0.1',
-    path: '/tools',
-    mcp_method: 'tools/call',
-    mcp_name: 'delete_all',
-  });
+  const message = { mcp_method: 'tools/call', mcp_name: 'delete_all' };
+  assert.deepEqual(called.request, { method: 'POST', host: '127.0.0.1', path: '/tools', ...message });
   const why = Object.fromEntries(called.others.map((one: { route: string; why: string }) => [one.route, one.why]));
   assert.equal(why.calling, 'the conditions of "deleting" are more specific');
   assert.equal(why.getting, 'it wants the method GET, HEAD');
@@ -54,11 +49,10 @@ test('exits with 1 and explains each route if none matches', async (t) => {
   const { code, explanation } = await json(t, CONFIG, 'http://127.0.0.1:8180/other');
   assert.equal(code, 1);
   assert.equal('route' in explanation, false);
-  assert.deepEqual(
-    explanation.others.map(({ route }: { route: string }) => route),
-    ['github', 'tools', 'docs'],
-  );
+  const others = explanation.others.map(({ route }: { route: string }) => route);
+  assert.deepEqual(others, ['github', 'tools', 'docs']);
   const { text } = await run(t, CONFIG, 'http://127.0.0.1:8180/other');
+  assert.match(text, /No route: the request gets 403 ERR_ROUTE_NOT_FOUND\./);
   assert.match(text, /^Why no route matches\n {2}github: /m);
 });
 

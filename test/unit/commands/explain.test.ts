@@ -64,13 +64,10 @@ test('says how handshakes and lists without a caller are sent', async (t) => {
 });
 
 test('says that the caller is a handle with inbound, on routes that need one', async (t) => {
-  const inbound =
-    "inbound: { listen: 0.0.0.0:80, agent: 'http://127.0.0.1:81', verify: { issuer: 'https://i.example', audience: a } }";
-  assert.match(
-    (await run(t, `${TOOLS}${inbound}\n`, CALLING)).text,
-    /^ {2}caller {7}handle, in Authorization or baggage$/m,
-  );
-  assert.doesNotMatch((await run(t, `${TOOLS}${inbound}\n`, DOCS)).text, /^ {2}caller/m);
+  const verify = "verify: { issuer: 'https://i.example', audience: a }";
+  const config = `${TOOLS}inbound: { listen: 0.0.0.0:80, agent: 'http://127.0.0.1:81', ${verify} }\n`;
+  assert.match((await run(t, config, CALLING)).text, /^ {2}caller {7}handle, in Authorization or baggage$/m);
+  assert.doesNotMatch((await run(t, config, DOCS)).text, /^ {2}caller/m);
 });
 
 test('shows every parameter of the token request', async (t) => {
@@ -153,8 +150,6 @@ test('prints the same as text', async (t) => {
   ]) {
     assert.ok(text.split('\n').includes(line), `${line}\n\nis not in\n\n${text}`);
   }
-  const refused = await run(t, CONFIG, 'http://127.0.0.1:8180/other');
-  assert.match(refused.text, /No route: the request gets 403 ERR_ROUTE_NOT_FOUND\./);
 });
 
 test('shows no secret', async (t) => {

@@ -107,13 +107,8 @@ function configOf(answers: Partial<Answers>) {
 
 test('writes a valid config with what was chosen', () => {
   const { listen, admin, route, server } = configOf({ audience: 'mcp', scope: 'read write' });
-  assert.deepEqual(
-    [listen, admin],
-    [
-      { kind: 'tcp', host: '127.0.0.1', port: 8180 },
-      { kind: 'tcp', host: '127.0.0.1', port: 9180 },
-    ],
-  );
+  assert.deepEqual(listen, { kind: 'tcp', host: '127.0.0.1', port: 8180 });
+  assert.deepEqual(admin, { kind: 'tcp', host: '127.0.0.1', port: 9180 });
   assert.deepEqual([server.issuer, server.clientId], [ANSWERS.issuer, 'cambist']);
   assert.deepEqual([route.name, route.match.path], ['mine', '/mine']);
   const target = route.credential.kind === 'exchange' ? route.credential.target : undefined;
@@ -170,10 +165,8 @@ test('the webhook refuses an invalid injection flag at its start', async () => {
 });
 
 test('reads options from flags; a flag without a value enables its option', () => {
-  assert.deepEqual(optionsFromFlags({ image: 'i', 'proxy-env': true, help: true, cert: 'c' }), {
-    image: 'i',
-    'proxy-env': 'enabled',
-  });
+  const options = optionsFromFlags({ image: 'i', 'proxy-env': true, help: true, cert: 'c' });
+  assert.deepEqual(options, { image: 'i', 'proxy-env': 'enabled' });
 });
 
 test('the help has one line of at most 110 characters for each option', () => {

@@ -48,10 +48,8 @@ test('joins several files into one stream', async (t) => {
   const files = [await file(t, DEPLOYMENT), await file(t, CONFIG_MAP.trimEnd()), await file(t, `---\n${CONFIG_MAP}`)];
   const { code, stdout } = await callCommand(inject, [...FLAGS, ...files]);
   assert.equal(code, 0);
-  assert.deepEqual(
-    documentsIn(stdout).map(({ kind }) => kind),
-    ['Deployment', 'ConfigMap', 'ConfigMap'],
-  );
+  const kinds = documentsIn(stdout).map(({ kind }) => kind);
+  assert.deepEqual(kinds, ['Deployment', 'ConfigMap', 'ConfigMap']);
 });
 
 test('prints no manifest if one object is refused, and the reason on standard error', async () => {
@@ -173,7 +171,7 @@ test('refuses a ConfigMap of the stream without intercept, and says which lines 
   assert.deepEqual([code, stdout], [1, '']);
   assert.match(
     stderr,
-    /^ConfigMap cambist, cambist\.yaml:1:1: the config has no intercept, but .*: add intercept: \{ ca: /m,
+    /^ConfigMap cambist, cambist\.yaml:1:1: the config has no intercept, .*: add intercept: \{ ca: /m,
   );
   assert.match(stderr, /deployment\/agent: refused: ConfigMap cambist, cambist\.yaml has a problem in this pod/);
 });

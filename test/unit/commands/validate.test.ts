@@ -52,10 +52,8 @@ test('recommends token_endpoint where metadata of several issuers is read', asyn
   assert.deepEqual(await warnings(several), [
     'c.yaml:2:1: warning: authorization_servers: metadata of one could claim the token endpoint of another, which then gets no requests: set token_endpoint of "main", "other"',
   ]);
-  assert.deepEqual(
-    await warnings(several.replace('client_id: x', 'token_endpoint: "https://other.example.com/t", client_id: x')),
-    [],
-  );
+  const named = several.replace('client_id: x', 'token_endpoint: "https://other.example.com/t", client_id: x');
+  assert.deepEqual(await warnings(named), []);
   assert.deepEqual(await warnings(VALID.replace('routes:', other('https://idp.example.com/realms/agents'))), []);
 });
 
