@@ -1,26 +1,19 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type Certificate, createCertificateAuthority } from '../harness/certificates.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { respond, type UpstreamHandler } from '../harness/fake-upstream.ts';
-import { temporaryFolder } from '../harness/lifetime.ts';
-import { route, runDoctor, runOnProtected, startEcho, startTcpServer, withMain } from './doctor-run.ts';
+import { temporaryFolder, writerInto } from '../harness/lifetime.ts';
+import { assertFinds, route, runDoctor, runOnProtected, startEcho, startTcpServer, withMain } from './doctor-run.ts';
 
 const AUTHORITY = createCertificateAuthority('Example Corp CA');
 
-async function runOnBackend(t: TestContext, upstream: string, keys: Record<string, unknown> = {}) {
-  const { findings } = await runDoctor(t, { routes: [route('free', { upstream, credential: 'none', ...keys })] });
-  const [{ severity, code, what, why = '', fix = '' } = assert.fail()] = findings;
-  return { found: `${severity} ${code}`, says: `${what} ${why} ${fix}` };
-}
+const runOnBackend = (t: TestContext, upstream: string, keys: Record<string, unknown> = {}) =>
+  runDoctor(t, { routes: [route('free', { upstream, credential: 'none', ...keys })] });
 
 /** A `tls.ca` file that contains the CA of these tests. */
 function trusted(t: TestContext): Record<string, unknown> {
-  const folder = temporaryFolder(t);
-  writeFileSync(join(folder, 'ca.pem'), AUTHORITY.cert);
-  return { tls: { ca: { file: join(folder, 'ca.pem') } } };
+  return { tls: { ca: writerInto(temporaryFolder(t))('ca.pem', AUTHORITY.cert) } };
 }
 
 /** Responses by method and path, as `POST /mcp`; all others get 404. */
@@ -49,10 +42,9 @@ const FAULTS: [status: number, headers: Record<string, string>, found: string, s
 test('sends a backend an MCP request without a token, and reports the status', async (t) => {
   const server = await startFakeAuthorizationServer(t);
   const upstream = await startEcho(t);
-  upstream.handler = respond(401, '', { 'www-authenticate': 'Bearer' });
-  const { finding } = await runDoctor(t, withMain(server, route('github', { upstream: `${upstream.url}/mcp` })), {
-    token: await server.mint(),
-  });
+  upstream.handler = respond(401, '', CHALLENGE);
+  const github = route('github', { upstream: `${upstream.url}/mcp` });
+  const { finding } = await runDoctor(t, withMain(server, github), { token: await server.mint() });
   assert.equal(finding('backend_reached').what, `the backend ${upstream.url} returns 401 without a token`);
   const [first, ...others] = upstream.requests;
   assert.deepEqual([first?.method, first?.url], ['POST', '/mcp']);
@@ -78,52 +70,44 @@ const CERTIFICATES: readonly [tls: Certificate & { clientCa?: string }, known: b
 for (const [tls, known, expected, pattern] of CERTIFICATES) {
   test(`reports ${expected} for a certificate of ${known ? 'the CA of the route' : 'another CA'}`, async (t) => {
     const { url } = await startEcho(t, tls);
-    const { found, says } = await runOnBackend(t, url, known ? trusted(t) : {});
-    assert.equal(found, expected);
-    assert.match(says, pattern);
+    const result = await runOnBackend(t, url, known ? trusted(t) : {});
+    if (expected.startsWith('error')) assertFinds(result, [expected], pattern);
+    else assert.match(result.finding('backend_reached').what, pattern);
   });
 }
 
 test('reports https to a plain http port, and http to an https port', async (t) => {
   const plain = await startEcho(t);
-  const failed = await runOnBackend(t, plain.url.replace('http:', 'https:'));
-  assert.equal(failed.found, 'error tls_failed');
-  assert.match(failed.says, /plain http/);
+  assertFinds(await runOnBackend(t, plain.url.replace('http:', 'https:')), ['error tls_failed'], /plain http/);
   const secure = await startEcho(t, AUTHORITY.issueServer());
   const wanted = await runOnBackend(t, secure.url.replace('https:', 'http:'));
-  assert.equal(wanted.found, 'error tls_required');
-  assert.match(wanted.says, /localhost:\d+ speaks TLS.*https:\/\/ in routes\.free\.upstream/);
+  assertFinds(wanted, ['error tls_required'], /localhost:\d+ speaks TLS.*https:\/\/ in routes\.free\.upstream/);
   plain.handler = respond(400);
-  assert.equal((await runOnBackend(t, plain.url)).found, 'ok backend_reached', 'a 400 may have other reasons');
+  assert.deepEqual((await runOnBackend(t, plain.url)).problems, [], 'a 400 may have other reasons');
 });
 
 test('reports an unknown host name, and a port without a listener', async (t) => {
   const unknown = await runOnBackend(t, 'https://no-such-backend.invalid/mcp');
-  assert.equal(unknown.found, 'error host_unknown');
-  assert.match(unknown.says, /no-such-backend\.invalid cannot be resolved/);
+  assertFinds(unknown, ['error host_unknown'], /no-such-backend\.invalid cannot be resolved/);
   const gone = await startEcho(t);
   await gone.close();
-  const refused = await runOnBackend(t, gone.url);
-  assert.equal(refused.found, 'error connection_refused');
-  assert.match(refused.says, /nothing listens at 127\.0\.0\.1.*routes\.free\.upstream/);
+  const says = /nothing listens at 127\.0\.0\.1.*routes\.free\.upstream/;
+  assertFinds(await runOnBackend(t, gone.url), ['error connection_refused'], says);
 });
 
 test('reports a slow handshake, and a slow response', async (t) => {
   const port = await startTcpServer(t);
   const handshake = await runOnBackend(t, `https://localhost:${port}`, { timeouts: { connect: '200ms' } });
-  assert.equal(handshake.found, 'error connection_timeout');
-  assert.match(handshake.says, /200 ms.*routes\.free\.timeouts\.connect/);
+  assertFinds(handshake, ['error connection_timeout'], /200 ms.*routes\.free\.timeouts\.connect/);
   // The connect timeout does not apply once the connection is established.
   const silent = await runOnBackend(t, `http://127.0.0.1:${port}`, { timeouts: { connect: '1h' } });
-  assert.equal(silent.found, 'warning backend_silent');
-  assert.match(silent.says, /did not respond within 3000 ms /);
+  assertFinds(silent, ['warning backend_silent'], /did not respond within 3000 ms /);
 });
 
 test('names a missing CA file and sends nothing to the backend', async (t) => {
   const upstream = await startEcho(t, AUTHORITY.issueServer());
-  const { found, says } = await runOnBackend(t, upstream.url, { tls: { ca: { file: '/nowhere/ca.pem' } } });
-  assert.equal(found, 'error credential_unavailable');
-  assert.match(says, /\/nowhere\/ca\.pem/);
+  const result = await runOnBackend(t, upstream.url, { tls: { ca: { file: '/nowhere/ca.pem' } } });
+  assertFinds(result, ['error credential_unavailable'], /\/nowhere\/ca\.pem/);
   assert.equal(upstream.requests.length, 0);
 });
 

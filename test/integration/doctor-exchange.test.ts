@@ -1,16 +1,21 @@
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { test } from 'node:test';
-import { temporaryFolder } from '../harness/lifetime.ts';
-import { publicServer, route, runDoctor, runOnRoute, startServer, strict, withMain } from './doctor-run.ts';
+import { temporaryFolder, writerInto } from '../harness/lifetime.ts';
+import {
+  assertFinds,
+  publicServer,
+  route,
+  runDoctor,
+  runOnRoute,
+  startServer,
+  strict,
+  withMain,
+} from './doctor-run.ts';
 
 test('warns once about a missing subject token', async (t) => {
   const server = await startServer(t);
-  const { problems, finding } = await runDoctor(t, withMain(server, route('github'), route('docs')));
-  assert.deepEqual(problems, ['warning subject_token_missing']);
-  assert.match(finding('subject_token_missing').what, /"github", "docs"/);
-  assert.match(finding('subject_token_missing').fix ?? '', /--subject-token-file/);
+  const result = await runDoctor(t, withMain(server, route('github'), route('docs')));
+  assertFinds(result, ['warning subject_token_missing'], /"github", "docs".*--subject-token-file/);
 });
 
 test('reports an expired subject token once and does not send it', async (t) => {
@@ -44,9 +49,7 @@ test('reports a file without a token, but not its content', async (t) => {
 
 test('reads the subject token of a route from its own file', async (t) => {
   const server = await startServer(t);
-  const folder = temporaryFolder(t);
-  await writeFile(join(folder, 'token'), await server.mint());
-  const subject_token = { file: join(folder, 'token') };
+  const subject_token = writerInto(temporaryFolder(t))('token', await server.mint());
   const { problems, finding } = await runDoctor(t, withMain(server, route('github', { subject_token })));
   assert.deepEqual(problems, []);
   assert.match(finding('subject_token_read').what, /from .*\/token:/);
@@ -88,9 +91,7 @@ test('reports success for each step, with the claims of the issued token', async
 
 test("reports an unusable response in the proxy's words", async (t) => {
   const server = await startServer(t, { kind: 'issue', fields: { token_type: 'MAC' } });
-  const { problems, finding } = await runOnRoute(t, server);
-  assert.deepEqual(problems, ['error response_unusable']);
-  assert.match(finding('response_unusable').why ?? '', /502 ERR_STS_RESPONSE_INVALID/);
+  assertFinds(await runOnRoute(t, server), ['error response_unusable'], /502 ERR_STS_RESPONSE_INVALID/);
 });
 
 test('reports token_unchanged when the server returns a value of the request', async (t) => {
@@ -122,18 +123,15 @@ test('goes on with a server whose clock is wrong by the Date header', async (t) 
   const headers = { date: new Date(Date.now() - 60_000).toUTCString() };
   const body = { issuer, token_endpoint: tokenEndpoint };
   server.metadataBehaviour = { kind: 'response', status: 200, body, headers };
-  const { problems, finding } = await runOnRoute(t, server);
-  assert.deepEqual(problems, ['error clock_skew']);
-  assert.match(finding('clock_skew').what, /(59|60) s behind/);
-  assert.equal(finding('audience_matches').severity, 'ok');
+  const result = await runOnRoute(t, server);
+  assertFinds(result, ['error clock_skew'], /(59|60) s behind/);
+  assert.equal(result.finding('audience_matches').severity, 'ok');
 });
 
 test('requests a token with client credentials, without a subject token', async (t) => {
   const server = await startServer(t);
-  const { problems, finding } = await runDoctor(
-    t,
-    withMain(server, route('github', { credential: 'client_credentials' })),
-  );
+  const github = route('github', { credential: 'client_credentials' });
+  const { problems, finding } = await runDoctor(t, withMain(server, github));
   assert.deepEqual(problems, []);
   assert.equal(finding('audience_matches').about.name, 'github');
   assert.deepEqual(
@@ -186,10 +184,9 @@ for (const [what, assertion, error, code, fix] of CHAINS) {
       },
       routes: [route('github', keys)],
     };
-    const { findings, problems, finding } = await runDoctor(t, written, { token: await idp.mint() });
-    assert.deepEqual(problems, [`error ${code}`]);
-    assert.match(finding(code).fix ?? '', fix);
-    const accepted = findings.filter((found) => found.code === 'client_accepted').map(({ about }) => about.name);
+    const result = await runDoctor(t, written, { token: await idp.mint() });
+    assertFinds(result, [`error ${code}`], fix);
+    const accepted = result.findings.filter((found) => found.code === 'client_accepted').map(({ about }) => about.name);
     assert.deepEqual(accepted, ['idp', 'second']);
   });
 }
@@ -213,7 +210,7 @@ test('checks only the servers of the selected route', async (t) => {
     routes: [
       route('github', { authorization_server: 'main' }),
       route('docs', { authorization_server: 'other' }),
-      { name: 'free', match: { path: '/free' }, upstream: 'http://127.0.0.1:9/mcp', credential: 'none' },
+      route('free', { audience: undefined, credential: 'none' }),
     ],
   };
   const token = await server.mint();
@@ -235,12 +232,9 @@ test('refuses metadata that leads to another server of the config', async (t) =>
     authorization_servers: { first: publicServer(first.issuer), second: publicServer(second.issuer) },
     routes: [route('github', { authorization_server: 'first' })],
   };
-  const { problems, finding } = await runDoctor(t, written, { route: 'github' });
-  assert.deepEqual(problems, ['error metadata_unusable', 'warning route_not_checked']);
-  assert.match(
-    finding('metadata_unusable').what,
-    /names a token endpoint on the host of authorization server "second"/,
-  );
+  const result = await runDoctor(t, written, { route: 'github' });
+  const says = /names a token endpoint on the host of authorization server "second"/;
+  assertFinds(result, ['error metadata_unusable', 'warning route_not_checked'], says);
   assert.equal(second.requests.length, 0);
 });
 

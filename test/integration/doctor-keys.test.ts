@@ -1,15 +1,13 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { SignJWT } from 'jose';
 import { type RunningAuthorizationServer, startAuthorizationServer } from '../harness/authorization-server.ts';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { sendResponse } from '../harness/fake-authorization-server.ts';
 import { type HttpServerOptions, startHttpServer } from '../harness/http-server.ts';
-import { temporaryFolder } from '../harness/lifetime.ts';
-import { type DoctorOptions, publicServer, route, runDoctor, withMain } from './doctor-run.ts';
+import { temporaryFolder, writerInto } from '../harness/lifetime.ts';
+import { assertFinds, type DoctorOptions, publicServer, route, runDoctor, withMain } from './doctor-run.ts';
 
 const BACKEND = 'https://github.example.com/mcp';
 const AUTHORITY = createCertificateAuthority('Example Corp CA');
@@ -150,25 +148,21 @@ function forged(server: RunningAuthorizationServer, kid: string): Promise<string
 
 test('verifies a subject token from a file, too', async (t) => {
   const server = await startServer(t);
-  const folder = temporaryFolder(t);
-  const file = join(folder, 'token');
-  await writeFile(file, await forged(server, 'withdrawn'));
-  const written = withMain(server, exchanging('github', { issuer: server.issuer }, { file }));
+  const write = writerInto(temporaryFolder(t));
+  const file = write('token', await forged(server, 'withdrawn'));
+  const written = withMain(server, exchanging('github', { issuer: server.issuer }, file));
   assert.deepEqual((await runDoctor(t, written)).problems, ['error verify_key_unknown']);
-  await writeFile(file, await goodToken(server));
+  write('token', await goodToken(server));
   assert.deepEqual((await runDoctor(t, written)).problems, []);
 });
 
 test('finds no keys of an issuer with another name, and skips the route', async (t) => {
   const server = await startServer(t);
-  const { problems, finding } = await runWithVerify(t, server, {
-    verify: { issuer: `${server.issuer}/` },
-    token: await goodToken(server),
-  });
-  assert.deepEqual(problems, ['error issuer_mismatch', 'warning route_not_checked']);
-  assert.match(finding('issuer_mismatch').why ?? '', /trailing slash/);
-  assert.match(finding('issuer_mismatch').fix ?? '', /^set subject_token\.verify\.issuer to/);
-  assert.match(finding('route_not_checked').why ?? '', /keys of issuer/);
+  const verify = { issuer: `${server.issuer}/` };
+  const result = await runWithVerify(t, server, { verify, token: await goodToken(server) });
+  const says = /trailing slash.* set subject_token\.verify\.issuer to/;
+  assertFinds(result, ['error issuer_mismatch', 'warning route_not_checked'], says);
+  assert.match(result.finding('route_not_checked').why ?? '', /keys of issuer/);
 });
 
 test('reports missing, unusable and oversized keys', async (t) => {
@@ -179,12 +173,8 @@ test('reports missing, unusable and oversized keys', async (t) => {
     await startKeys(t, { keys: ['key'] }),
   ];
   for (const jwks_uri of addresses) {
-    const { problems, finding } = await runWithVerify(t, server, {
-      verify: { jwks_uri },
-      token: await goodToken(server),
-    });
-    assert.deepEqual(problems, ['error keys_unavailable', 'warning route_not_checked'], jwks_uri);
-    assert.ok(finding('keys_unavailable').fix?.includes('subject_token.verify.jwks_uri'));
+    const result = await runWithVerify(t, server, { verify: { jwks_uri }, token: await goodToken(server) });
+    assertFinds(result, ['error keys_unavailable', 'warning route_not_checked'], / subject_token\.verify\.jwks_uri/);
   }
 });
 
@@ -206,31 +196,26 @@ test('reports keys at an unreachable address, configured or discovered', async (
 
 test('trusts the CA of the authorization server with the same issuer, and names that setting if it is missing', async (t) => {
   const server = await startServer(t, { tls: AUTHORITY.issueServer() });
-  const folder = temporaryFolder(t);
-  await writeFile(join(folder, 'ca.pem'), AUTHORITY.cert);
+  const write = writerInto(temporaryFolder(t));
   const token = await goodToken(server);
-  const trusted = await runWithVerify(t, server, { token, keys: { tls: { ca: { file: join(folder, 'ca.pem') } } } });
-  assert.deepEqual(trusted.problems, []);
+  const runWithCa = (ca: object) => runWithVerify(t, server, { token, keys: { tls: { ca } } });
+  assert.deepEqual((await runWithCa(write('ca.pem', AUTHORITY.cert))).problems, []);
   const untrusted = await runWithVerify(t, server, { token });
   assert.deepEqual(untrusted.problems, [...Array(2).fill('error certificate_untrusted'), 'warning route_not_checked']);
   for (const { fix } of untrusted.findings.slice(0, 2)) {
     assert.match(fix ?? '', /set authorization_servers\.main\.tls\.ca to \{ file: /);
   }
-  await writeFile(join(folder, 'other.pem'), createCertificateAuthority('Stranger').cert);
-  const wrong = await runWithVerify(t, server, { token, keys: { tls: { ca: { file: join(folder, 'other.pem') } } } });
+  const wrong = await runWithCa(write('other.pem', createCertificateAuthority('Stranger').cert));
   assert.match(wrong.finding('certificate_untrusted').why ?? '', /other\.pem/);
-  const missing = await runWithVerify(t, server, { token, keys: { tls: { ca: { file: '/nowhere/ca.pem' } } } });
+  const missing = await runWithCa({ file: '/nowhere/ca.pem' });
   assert.deepEqual(
     missing.findings.filter(({ code }) => code === 'credential_unavailable').map(({ about }) => about.kind),
     ['authorization_server', 'issuer'],
   );
   const plain = await startServer(t);
   const stranger = await runWithVerify(t, plain, { verify: { issuer: server.issuer } });
-  assert.ok(
-    stranger
-      .finding('certificate_untrusted')
-      .fix?.includes(`tls.ca of an authorization server with the issuer "${server.issuer}" to { file: `),
-  );
+  const { fix } = stranger.finding('certificate_untrusted');
+  assert.ok(fix?.includes(`tls.ca of an authorization server with the issuer "${server.issuer}" to { file: `));
 });
 
 test('checks shared keys once, and only the keys of the selected route', async (t) => {
@@ -241,7 +226,7 @@ test('checks shared keys once, and only the keys of the selected route', async (
     exchanging('github', { issuer: server.issuer }),
     exchanging('docs', { issuer: server.issuer, audience: 'any' }),
     exchanging('files', { issuer: gone.issuer }),
-    { name: 'free', match: { path: '/free' }, upstream: 'http://127.0.0.1:9/mcp', credential: 'none' },
+    route('free', { audience: undefined, credential: 'none' }),
   );
   const token = await goodToken(server);
   const codes = async (only?: string) => {
@@ -269,21 +254,18 @@ function runWithAgents(t: TestContext, token: Record<string, unknown>, options: 
 
 test('checks the keys that verify tokens of agents, by the CA and the token of agents.token', async (t) => {
   const cluster = await startServer(t, { tls: AUTHORITY.issueServer() });
-  const folder = temporaryFolder(t);
-  await writeFile(join(folder, 'ca.pem'), AUTHORITY.cert);
-  await writeFile(join(folder, 'token'), await goodToken(cluster));
+  const write = writerInto(temporaryFolder(t));
   const { issuer, jwksUri: jwks_uri } = cluster;
-  const jwks_token = { file: join(folder, 'token') };
-  const tls = { ca: { file: join(folder, 'ca.pem') } };
+  const jwks_token = write('token', await goodToken(cluster));
+  const tls = { ca: write('ca.pem', AUTHORITY.cert) };
   for (const options of [{}, { route: 'open' }]) {
     const trusted = await runWithAgents(t, { issuer, jwks_uri, jwks_token, tls }, options);
     assert.deepEqual(trusted.problems, []);
     assert.deepEqual(trusted.finding('keys_found').about, { kind: 'issuer', name: issuer });
   }
   const untrusted = await runWithAgents(t, { issuer, jwks_uri });
-  assert.deepEqual(untrusted.problems, ['error certificate_untrusted']);
-  assert.match(untrusted.finding('certificate_untrusted').fix ?? '', /set agents\.token\.tls\.ca to \{ file: /);
-  const missing = await runWithAgents(t, { issuer, jwks_uri, tls, jwks_token: { file: join(folder, 'none') } });
+  assertFinds(untrusted, ['error certificate_untrusted'], /set agents\.token\.tls\.ca to \{ file: /);
+  const missing = await runWithAgents(t, { issuer, jwks_uri, tls, jwks_token: { file: '/nowhere/token' } });
   assert.deepEqual(missing.problems, ['error credential_unavailable']);
   const other = await runWithAgents(t, { issuer: `${issuer}/other`, jwks_uri, jwks_token, tls });
   assert.deepEqual(other.problems, ['warning issuer_mismatch']);

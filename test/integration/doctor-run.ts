@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { createServer, type Socket } from 'node:net';
 import type { TestContext } from 'node:test';
 import { systemClock } from '../../src/clock/clock.ts';
@@ -61,6 +62,17 @@ export async function runDoctor(
       return found;
     },
   };
+}
+
+/** Checks the errors and warnings of a run, and what the finding on the first of them says. */
+export function assertFinds(
+  { problems, finding }: Pick<Awaited<ReturnType<typeof runDoctor>>, 'problems' | 'finding'>,
+  expected: readonly string[],
+  says: RegExp,
+): void {
+  assert.deepEqual(problems, expected);
+  const { what, why = '', fix = '' } = finding(expected[0]?.split(' ')[1] ?? '');
+  assert.match(`${what} ${why} ${fix}`, says);
 }
 
 /** An authorization server with a public client, so tests need no secret. */
