@@ -1,3 +1,4 @@
+import type { StatusReport } from '../../src/admin/status-report.ts';
 import { startApp } from '../../src/app.ts';
 import type { Config } from '../../src/config/config.ts';
 import { checkConfig, type LoadedConfig, parseConfig } from '../../src/config/load.ts';
@@ -6,6 +7,7 @@ import { formatProblem } from '../../src/documents/config-node.ts';
 import { createLogger } from '../../src/observability/logger.ts';
 import { readTeams } from '../../src/teams/team-files.ts';
 import type { LogLine } from './cambist-process.ts';
+import { eventually } from './eventually.ts';
 import { recordLogged } from './leaks.ts';
 import type { Lifetime } from './lifetime.ts';
 import { type Labels, sumSamples } from './metric-samples.ts';
@@ -54,18 +56,30 @@ export async function startTestApp(t: Lifetime, written: WrittenConfig) {
   };
   // Kept-alive connections of clients would delay the end of each test.
   t.after(() => stop(AbortSignal.abort()));
+  const logs = () => lines.map((line) => JSON.parse(line) as LogLine);
   const metrics = async () => (await fetch(`${app.admin}/metrics`)).text();
+  /** The sum of all samples of a metric that have at least these labels. */
+  const metric = async (name: string, labels?: Labels) => sumSamples(await metrics(), name, labels);
   return {
     ...app,
     stop,
     url: app.listen,
     get logs(): readonly LogLine[] {
-      return lines.map((line) => JSON.parse(line) as LogLine);
+      return logs();
     },
     logText: () => lines.join(''),
+    /** Waits for so many log lines with a message. */
+    async logged(message: string, count = 1) {
+      const found = () => logs().filter(({ msg }) => msg === message);
+      await eventually(`${count} log lines "${message}"`, () => found().length >= count);
+      return found();
+    },
     metrics,
-    /** The sum of all samples of a metric that have at least these labels. */
-    metric: async (name: string, labels?: Labels) => sumSamples(await metrics(), name, labels),
+    metric,
+    /** Waits until a metric has this value. */
+    metricBecomes: (name: string, value: number, labels?: Labels) =>
+      eventually(`${name} is ${value}`, async () => (await metric(name, labels)) === value),
+    status: async () => (await (await fetch(`${app.admin}/status.json`)).json()) as StatusReport,
     /** Reloads the config. @returns the changed keys that require a restart */
     reloadTo: (next: WrittenConfig): readonly string[] => app.reload(configOf(next)),
   };

@@ -17,7 +17,6 @@ import { skippedTime } from '../harness/fake-clock.ts';
 import { echo, type UpstreamHandler } from '../harness/fake-upstream.ts';
 import { startGateway, startPlainGateway } from '../harness/gateway.ts';
 import { call, connectRaw } from '../harness/http-call.ts';
-import { sumSamples } from '../harness/metric-samples.ts';
 
 const mirror: UpstreamHandler = async (received, response) => {
   sendResponse(response, 200, await received.body(), { 'content-type': 'application/octet-stream' });
@@ -154,9 +153,7 @@ async function startSlow(t: TestContext, behaviour = SHORT_LIVED) {
   const connection = await connectRaw(app.url);
   const head = `POST /github HTTP/1.1\r\nHost: ${HOST}\r\nConnection: close\r\nAuthorization: ${authorization}\r\n`;
   const expire = async () => {
-    await eventually('the slow request is in flight', async () => {
-      return sumSamples(await app.metrics(), 'cambist_requests_in_flight') === 1;
-    });
+    await app.metricBecomes('cambist_requests_in_flight', 1);
     skip(EXPIRY_MS);
   };
   const callOther = () => call(`${app.url}/github`, { headers: { authorization, host: HOST } });
@@ -217,12 +214,9 @@ for (const [kind, framing, first, last] of [
 test('makes no exchange for a caller that disconnects before the first bytes of its body', async (t) => {
   const { app, authorizationServer, connection, head, upstream } = await startSlow(t);
   connection.send(`${head}Transfer-Encoding: chunked\r\n\r\n`);
-  await eventually('the request is in flight', async () =>
-    (await app.metrics()).includes('in_flight{route="github"} 1'),
-  );
+  await app.metricBecomes('cambist_requests_in_flight', 1, { route: 'github' });
   connection.socket.destroy();
-  await eventually('the request is logged', () =>
-    app.logs.some(({ msg, outcome }) => msg === 'request' && outcome === 'cancelled'),
-  );
+  const [line] = await app.logged('request');
+  assert.equal(line?.outcome, 'cancelled');
   assert.deepEqual([authorizationServer.requests.length, upstream.requests.length], [0, 0]);
 });

@@ -12,7 +12,6 @@ import { skippedTime } from '../harness/fake-clock.ts';
 import { echo, respond, startFakeUpstream, type UpstreamHandler } from '../harness/fake-upstream.ts';
 import { startGateway } from '../harness/gateway.ts';
 import { assertProblem, call, connectRaw } from '../harness/http-call.ts';
-import { sumSamples } from '../harness/metric-samples.ts';
 import { startSlowTls } from '../harness/slow-tls.ts';
 import { startWebSocketServer } from '../harness/web-socket-server.ts';
 import { folderOf } from '../unit/tokens/sample.ts';
@@ -22,10 +21,7 @@ const CONNECT = 'CONNECT r.svc:443 HTTP/1.1\r\n\r\n';
 const CLIENT_HELLO = Buffer.from([0x16, 3, 1, 0, 5, 1, 0, 0, 1, 0]);
 const MAX_HALF_OPEN = 2;
 
-const nothingInFlight = (app: RunningApp): Promise<void> =>
-  eventually('nothing is in flight', async () => {
-    return sumSamples(await app.metrics(), 'cambist_requests_in_flight') === 0;
-  });
+const nothingInFlight = (app: RunningApp): Promise<void> => app.metricBecomes('cambist_requests_in_flight', 0);
 
 /** An app with a low request limit, and clients that keep their side of a connection open. */
 async function startLimited(t: TestContext) {

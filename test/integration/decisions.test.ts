@@ -18,7 +18,6 @@ import {
 } from '../harness/gateway.ts';
 import { type CallResponse, call, connectRaw } from '../harness/http-call.ts';
 import { temporaryFolder, writerInto } from '../harness/lifetime.ts';
-import { sumSamples } from '../harness/metric-samples.ts';
 
 /** cambist as the decision service of a data plane. */
 async function start(t: TestContext, options: Parameters<typeof startDecisionGateway>[2] = {}) {
@@ -245,8 +244,7 @@ test('a data plane that leaves while the secret is read leaves no count behind',
     send(`GET /ext-authz/github HTTP/1.1\r\nHost: a\r\nX-Cambist-Decision-Secret: ${DECISION_SECRET}\r\n\r\n`);
     socket.resetAndDestroy();
   }
-  const inFlight = async () => sumSamples(await app.metrics(), 'cambist_requests_in_flight');
-  await eventually('no request in flight', async () => (await inFlight()) === 0);
+  await app.metricBecomes('cambist_requests_in_flight', 0);
 });
 
 test('removes copies of the token and other spellings of its headers', async (t) => {
@@ -305,7 +303,7 @@ test('refuses a method that no server takes, and logs nothing of it', async (t) 
     const report = { 'x-forwarded-method': method, 'x-forwarded-uri': '/' };
     assert.equal((await ask('/forward-auth/github', report)).status, 403);
   }
-  await eventually('the log lines', () => app.logs.filter(({ msg }) => msg === 'request').length === 4);
+  await app.logged('request', 4);
   assert.ok(!app.logText().includes(subjectToken));
 });
 
@@ -333,7 +331,7 @@ test('counts, logs and records a decision as a forwarded request', async (t) => 
   const { decisions } = JSON.parse((await call(`${app.admin}/decisions`)).text);
   assert.deepEqual([decisions.length, decisions[0].route, decisions[0].outcome], [1, 'github', 'forwarded']);
   assert.match(await app.metrics(), /cambist_arrivals_total\{route="github",way_in="decision"\} 1/);
-  await eventually('the log line', () => app.logText().includes('"msg":"request"'));
+  await app.logged('request');
   assert.match(app.logText(), /"route":"github","method":"GET","way_in":"decision","status":200,"outcome":"forwarded"/);
 });
 

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { eventually } from '../harness/eventually.ts';
 import { type Behaviour, startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { respond, type UpstreamHandler } from '../harness/fake-upstream.ts';
 import { type Gateway, startGateway } from '../harness/gateway.ts';
@@ -8,18 +7,10 @@ import { assertProblem, call } from '../harness/http-call.ts';
 import { freePort } from '../harness/http-server.ts';
 
 interface Told {
-  readonly finding?: string;
-  readonly cause?: string;
-  readonly fix?: string;
+  readonly finding?: string | undefined;
+  readonly cause?: string | undefined;
+  readonly fix?: string | undefined;
 }
-
-interface StatusJson {
-  readonly failures: readonly Told[];
-  readonly missing: readonly ({ readonly check: string } & Told)[];
-}
-
-const statusOf = async ({ app }: Gateway): Promise<StatusJson> =>
-  (await (await fetch(`${app.admin}/status.json`)).json()) as StatusJson;
 
 /** Calls the route. @param authorization that of another caller */
 const send = (gateway: Gateway, authorization = gateway.authorization) =>
@@ -27,18 +18,13 @@ const send = (gateway: Gateway, authorization = gateway.authorization) =>
 
 /** Reads the diagnosis from the log lines of a failed request and from /status.json, which must agree. */
 async function told(gateway: Gateway, lines: readonly string[] = ['exchange', 'request']): Promise<Told> {
-  const { app } = gateway;
-  const lineOf = (message: string) => app.logs.find(({ msg }) => msg === message);
-  await eventually('the request is logged', () => lineOf('request') !== undefined);
-  const logged = lines.map((message) => {
-    const { finding, cause, fix } = lineOf(message) ?? {};
-    return { finding, cause, fix } as Told;
-  });
-  const [first = {}] = logged;
-  for (const one of logged) assert.deepEqual(one, first);
-  const [failure = {}] = (await statusOf(gateway)).failures;
-  assert.deepEqual({ finding: failure.finding, cause: failure.cause, fix: failure.fix }, first);
-  return first;
+  const toldBy = ({ finding, cause, fix }: Told = {}): Told => ({ finding, cause, fix });
+  const [failure] = (await gateway.app.status()).failures;
+  for (const message of lines) {
+    const [line] = await gateway.app.logged(message);
+    assert.deepEqual(toldBy(line as Told), toldBy(failure));
+  }
+  return toldBy(failure);
 }
 
 const refusal = (error: string, error_description: string, status = 400): Behaviour => ({
@@ -98,10 +84,9 @@ test('tells why the metadata is unusable, before the first request too', async (
   authorizationServer.metadataBehaviour = { kind: 'document', fields: { issuer: 'https://idp.example.com/realms/a' } };
   const issuer = { issuer: authorizationServer.issuer, client_id: 'cambist', client_auth: { method: 'none' } };
   app.reloadTo({ ...config, authorization_servers: { local: issuer } });
-  await eventually('the readiness check fails', () => app.logs.some(({ msg }) => msg === 'not ready'));
-  const line = app.logs.find(({ msg }) => msg === 'not ready');
+  const [line] = await app.logged('not ready');
   assert.equal(line?.finding, 'issuer_mismatch');
-  const [missing] = (await statusOf(gateway)).missing;
+  const [missing] = (await app.status()).missing;
   assert.equal(missing?.check, 'authorization_servers.local');
   assert.match(
     missing?.fix ?? '',
@@ -118,8 +103,8 @@ test('says that a caller is refused where the same exchange works for another', 
   const bob = await authorizationServer.mint({ subject: 'bob', audience: 'account' });
   authorizationServer.behaviour = refusal('access_denied', 'user is not in group "dev"', 403);
   await send(gateway, `Bearer ${bob}`);
-  await eventually('both requests are logged', () => app.logs.filter(({ msg }) => msg === 'request').length === 2);
-  const [failure] = (await statusOf(gateway)).failures;
+  await app.logged('request', 2);
+  const [failure] = (await app.status()).failures;
   assert.equal(failure?.finding, 'caller_refused');
   assert.match(failure?.cause ?? '', /refuses this caller: 403 access_denied: user is not in group "dev"/);
 });
@@ -128,9 +113,7 @@ test('tells the cause of a remembered refusal as well', async (t) => {
   const gateway = await startGateway(t);
   gateway.authorizationServer.behaviour = refusal('invalid_target', 'unknown');
   for (const _ of [1, 2]) await send(gateway);
-  const requests = () => gateway.app.logs.filter(({ msg }) => msg === 'request');
-  await eventually('both requests are logged', () => requests().length === 2);
-  const told = requests().map(({ cache, finding }) => `${cache} ${finding}`);
+  const told = (await gateway.app.logged('request', 2)).map(({ cache, finding }) => `${cache} ${finding}`);
   assert.deepEqual(told, ['miss resource_refused', 'negative resource_refused']);
 });
 
@@ -248,8 +231,7 @@ test('names the other credential of a session in the log, when a backend does no
       const { status } = await call(`${app.url}/github`, { method: 'DELETE', headers: { authorization, ...session } });
       assert.equal(status, 404);
     }
-    await eventually('both are logged', () => app.logs.filter(({ msg }) => msg === 'request').length === 2);
-    const lines = app.logs.filter(({ msg }) => msg === 'request');
+    const lines = await app.logged('request', 2);
     assert.deepEqual(
       lines.map((line) => line.finding),
       [finding, undefined],

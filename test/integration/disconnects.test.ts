@@ -23,7 +23,6 @@ import { startGateway, startPlainGateway } from '../harness/gateway.ts';
 import { call, connectRaw, open, type RawConnection } from '../harness/http-call.ts';
 import { secured } from '../harness/intercepted.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
-import { sumSamples } from '../harness/metric-samples.ts';
 
 for (const [point, bytes] of [
   ['before the response headers', 'GET /plain HTTP/1.1\r\nHost: localhost\r\n\r\n'],
@@ -40,8 +39,7 @@ for (const [point, bytes] of [
     await eventually('the upstream has the request', () => upstream.requests.length === 1);
     connection.socket.destroy();
     await soon('the upstream sees the connection close', upstream.requests[0]?.gone ?? assert.fail());
-    await eventually('the request is logged', () => app.logs.some(({ msg }) => msg === 'request'));
-    const line = app.logs.find(({ msg }) => msg === 'request');
+    const [line] = await app.logged('request');
     assert.deepEqual([line?.status, line?.outcome, line?.level], [499, 'cancelled', 'info']);
   });
 }
@@ -55,11 +53,10 @@ for (const [stream, handler] of [
     const response = await open(`${app.url}/plain`);
     response.on('error', () => {});
     response.destroy();
-    await eventually('the request is logged', () => app.logs.some(({ msg }) => msg === 'request'));
-    assert.equal(app.logs.find(({ msg }) => msg === 'request')?.aborted_by, 'caller');
-    const cut = (by: string, text: string) => sumSamples(text, 'cambist_requests_aborted_total', { aborted_by: by });
-    const text = await app.metrics();
-    assert.deepEqual([cut('caller', text), cut('upstream', text)], [1, 0]);
+    const [line] = await app.logged('request');
+    assert.equal(line?.aborted_by, 'caller');
+    const abortedBy = (by: string) => app.metric('cambist_requests_aborted_total', { aborted_by: by });
+    assert.deepEqual([await abortedBy('caller'), await abortedBy('upstream')], [1, 0]);
   });
 }
 
@@ -70,13 +67,11 @@ test('counts a caller that disconnects before its small body is complete as canc
   connection.send(
     `POST /github HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\nContent-Length: 9\r\n\r\nhell`,
   );
-  const inFlight = async () => sumSamples(await app.metrics(), 'cambist_requests_in_flight');
-  await eventually('the request is in flight', async () => (await inFlight()) === 1);
+  await app.metricBecomes('cambist_requests_in_flight', 1);
   connection.socket.destroy();
-  await eventually('the request is finished', async () => (await inFlight()) === 0);
-  const text = await app.metrics();
-  assert.equal(sumSamples(text, 'cambist_requests_total', { outcome: 'cancelled', code: '499' }), 1);
-  assert.equal(sumSamples(text, 'cambist_requests_total', { outcome: 'failed' }), 0);
+  await app.metricBecomes('cambist_requests_in_flight', 0);
+  assert.equal(await app.metric('cambist_requests_total', { outcome: 'cancelled', code: '499' }), 1);
+  assert.equal(await app.metric('cambist_requests_total', { outcome: 'failed' }), 0);
   assert.equal(upstream.requests.length, 1);
 });
 

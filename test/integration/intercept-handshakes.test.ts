@@ -16,7 +16,6 @@ import {
   secured,
   startIntercepted,
 } from '../harness/intercepted.ts';
-import { sumSamples } from '../harness/metric-samples.ts';
 
 test('the certificate names only the host, and is valid for 24 hours from an hour ago', async (t) => {
   const gateway = await startIntercepted(t);
@@ -27,7 +26,7 @@ test('the certificate names only the host, and is valid for 24 hours from an hou
   const backdatedMs = Date.now() - Date.parse(from);
   assert.ok(backdatedMs >= 3_600_000 - 1000 && backdatedMs < 3_700_000, from);
   assert.equal(socket.alpnProtocol, 'http/1.1');
-  assert.equal(sumSamples(await gateway.app.metrics(), 'cambist_connections', { listener: 'listen' }), 1);
+  assert.equal(await gateway.app.metric('cambist_connections', { listener: 'listen' }), 1);
 });
 
 for (const [what, options, cause, alert] of [
@@ -138,11 +137,8 @@ for (const [what, text] of [
     const { send } = await secured(connect({ socket, ca: gateway.ca, servername: INTERCEPTED }));
     send(text);
     socket.resetAndDestroy();
-    await eventually('the connection is closed', async () => {
-      const metrics = await gateway.app.metrics();
-      const requests = sumSamples(metrics, 'cambist_requests_in_flight');
-      return requests + sumSamples(metrics, 'cambist_connections', { listener: 'listen' }) === 0;
-    });
+    await gateway.app.metricBecomes('cambist_connections', 0, { listener: 'listen' });
+    await gateway.app.metricBecomes('cambist_requests_in_flight', 0);
   });
 }
 

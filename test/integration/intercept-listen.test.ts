@@ -7,7 +7,6 @@ import { eventually, soon } from '../harness/eventually.ts';
 import { connectRaw, rawConnection } from '../harness/http-call.ts';
 import { freePort, listen } from '../harness/http-server.ts';
 import { get, INTERCEPTED, type InterceptedOptions, secured, startIntercepted } from '../harness/intercepted.ts';
-import { sumSamples } from '../harness/metric-samples.ts';
 
 /** A gateway that also listens where names and packets lead. */
 async function startRedirected(t: TestContext, options: InterceptedOptions = {}) {
@@ -34,7 +33,7 @@ test('serves TLS for a routed host that was led here, without a proxy, even if f
   assert.match(await soon('the response', misdirected.closed()), /^HTTP\/1\.1 421 /);
   assert.equal(upstream.requests.length, 1);
   assert.deepEqual(upstream.requests[0]?.authorization, [`Bearer ${authorizationServer.requests[0]?.issued}`]);
-  assert.equal(sumSamples(await app.metrics(), 'cambist_arrivals_total', { way_in: 'redirect', route: 'github' }), 1);
+  assert.equal(await app.metric('cambist_arrivals_total', { way_in: 'redirect', route: 'github' }), 1);
   assert.ok(app.logs.some(({ msg, way_in: way }) => msg === 'request' && way === 'redirect'));
 });
 
@@ -77,9 +76,7 @@ for (const [what, servername, cause] of [
   test(`closes a TLS connection for ${what} by an alert, and sends nothing`, async (t) => {
     const { secure, app, upstream, authorizationServer } = await startRedirected(t);
     await assert.rejects(secure(servername), /unrecognized name/);
-    await eventually('the failure is counted', async () => {
-      return sumSamples(await app.metrics(), 'cambist_handshake_failures_total', { cause }) === 1;
-    });
+    await app.metricBecomes('cambist_handshake_failures_total', 1, { cause });
     assert.equal(upstream.requests.length + authorizationServer.requests.length, 0);
   });
 }
@@ -97,11 +94,8 @@ test('passes the bytes of a host that forward_proxy.connect allows untouched', a
   });
   const connection = await secured(connect({ host: '::1', port, servername: 'localhost', ca: authority.cert }));
   assert.equal(await soon('the response', connection.closed()), 'served localhost');
-  assert.equal(sumSamples(await app.metrics(), 'cambist_tunnels_total', { authority: `localhost:${port}` }), 1);
-  await eventually(
-    'the tunnel is closed',
-    async () => sumSamples(await app.metrics(), 'cambist_open_tunnels', {}) === 0,
-  );
+  assert.equal(await app.metric('cambist_tunnels_total', { authority: `localhost:${port}` }), 1);
+  await app.metricBecomes('cambist_open_tunnels', 0);
 });
 
 test('opens no tunnel to an unreachable host or to a listener of cambist, by CONNECT or by redirection', async (t) => {
@@ -127,7 +121,7 @@ test('opens no tunnel to an unreachable host or to a listener of cambist, by CON
   const hosts = [...ports.map((port) => `localhost:${port}`), 'x.localhost:443'];
   assert.deepEqual(failed.map(({ authority }) => authority).toSorted(), hosts.toSorted());
   assert.equal(app.logText().match(/:\d+ is cambist itself/g)?.length, 2 * ports.length);
-  assert.equal(sumSamples(await app.metrics(), 'cambist_tunnels_total', {}), 0);
+  assert.equal(await app.metric('cambist_tunnels_total'), 0);
 });
 
 /** Passes connections to a host that reads everything and says nothing. */
@@ -140,8 +134,7 @@ async function startPassing(t: TestContext, limits: object = {}) {
     top: { forward_proxy: { connect: [`localhost:${port}`] }, limits },
   });
   const begin = () => rawConnection(connect({ host: '::1', port, servername: 'localhost' }));
-  const until = (count: number, name = 'cambist_open_tunnels') =>
-    eventually(`${name} is ${count}`, async () => sumSamples(await app.metrics(), name, {}) === count);
+  const until = (count: number, name = 'cambist_open_tunnels') => app.metricBecomes(name, count);
   return { app, config, begin, until };
 }
 

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { ProxyAgent, request, WebSocket } from 'undici';
-import type { StatusReport } from '../../src/admin/status-report.ts';
 import { startTestApp } from '../harness/app.ts';
 import { soon } from '../harness/eventually.ts';
 import { connectRaw } from '../harness/http-call.ts';
@@ -14,7 +13,6 @@ import {
   type InterceptedGateway,
   startIntercepted,
 } from '../harness/intercepted.ts';
-import { sumSamples } from '../harness/metric-samples.ts';
 import { startWebSocketServer } from '../harness/web-socket-server.ts';
 
 test('exchanges the token of requests to https URLs, with an unchanged proxy client', async (t) => {
@@ -35,9 +33,8 @@ test('exchanges the token of requests to https URLs, with an unchanged proxy cli
     Array(2).fill(`Bearer ${authorizationServer.requests[0]?.issued}`),
   );
   assert.equal(authorizationServer.requests.length, 1);
-  const text = await app.metrics();
-  assert.equal(sumSamples(text, 'cambist_arrivals_total', { route: 'github', way_in: 'proxy' }), 2);
-  assert.equal(sumSamples(text, 'cambist_arrivals_total', { route: 'github', way_in: 'base_url' }), 0);
+  assert.equal(await app.metric('cambist_arrivals_total', { route: 'github', way_in: 'proxy' }), 2);
+  assert.equal(await app.metric('cambist_arrivals_total', { route: 'github', way_in: 'base_url' }), 0);
   assert.deepEqual(
     app.logs.filter(({ msg }) => msg === 'request').map(({ way_in: way, route }) => [way, route]),
     Array(2).fill(['proxy', 'github']),
@@ -113,8 +110,7 @@ test('reports and refuses a host that a reload added and the authority excludes,
   const { app, config } = gateway;
   const waiting = ['routes.added.match.host'];
   assert.deepEqual(app.reloadTo({ ...config, routes: [...config.routes, added] }), waiting);
-  const status = (await (await fetch(`${app.admin}/status.json`)).json()) as StatusReport;
-  assert.deepEqual(status.config.waits_for_restart, waiting);
+  assert.deepEqual((await app.status()).config.waits_for_restart, waiting);
   const line = app.logs.find(({ msg }) => String(msg).includes('excludes these hosts'));
   assert.deepEqual(line?.hosts, ['new.example.com']);
   const options = { authority: 'new.example.com:443', servername: 'new.example.com' };
@@ -190,5 +186,5 @@ test('tunnels to public names that a wildcard allows, and to no address, interna
   ] as const) {
     for (const target of targets) assert.equal(await statusOf(target), status, target);
   }
-  assert.equal(sumSamples(await app.metrics(), 'cambist_tunnels_total', {}), 0);
+  assert.equal(await app.metric('cambist_tunnels_total'), 0);
 });

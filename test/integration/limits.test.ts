@@ -11,7 +11,6 @@ import type { Behaviour } from '../harness/fake-authorization-server.ts';
 import { echo, neverRespond, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { type Gateway, startGateway, startInboundGateway } from '../harness/gateway.ts';
 import { assertProblem, call, connectRaw } from '../harness/http-call.ts';
-import { sumSamples } from '../harness/metric-samples.ts';
 
 /** Two backends. The first never responds. */
 async function startBackends(t: TestContext, limits: Record<string, unknown>) {
@@ -49,9 +48,7 @@ test('leaves room for other backends when one hangs', async (t) => {
     /route \\"hung\\": the backend has as many requests in flight as limits\.max_in_flight_per_upstream/,
   );
   connections[0]?.socket.destroy();
-  await eventually('a request is finished', async () => {
-    return sumSamples(await app.metrics(), 'cambist_requests_in_flight') === 2;
-  });
+  await app.metricBecomes('cambist_requests_in_flight', 2);
   await hang('/hung', 1);
 });
 
@@ -74,17 +71,15 @@ test('counts tunnels to one authority together', async (t) => {
   await first.until('200 Connection Established');
   assert.match(await soon('the refusal', (await open()).closed()), /^HTTP\/1\.1 503 [\s\S]*ERR_OVERLOADED/);
   first.socket.destroy();
-  await eventually('the tunnel is closed', async () => sumSamples(await app.metrics(), 'cambist_open_tunnels') === 0);
+  await app.metricBecomes('cambist_open_tunnels', 0);
   await (await open()).until('200 Connection Established');
 });
 
 test('shows the limits as metrics, and follows a reload', async (t) => {
   const { app, config } = await startBackends(t, { max_in_flight: 4 });
-  const limits = async () => {
-    const text = await app.metrics();
-    return ['max_in_flight', 'max_in_flight_per_upstream', 'max_connections'].map((limit) =>
-      sumSamples(text, 'cambist_limit', { limit }),
-    );
+  const limits = () => {
+    const names = ['max_in_flight', 'max_in_flight_per_upstream', 'max_connections'];
+    return Promise.all(names.map((limit) => app.metric('cambist_limit', { limit })));
   };
   assert.deepEqual(await limits(), [4, 3, 1000]);
   app.reloadTo({ ...config, limits: { max_in_flight: 2000, max_in_flight_per_upstream: 7 } });
@@ -92,9 +87,7 @@ test('shows the limits as metrics, and follows a reload', async (t) => {
 });
 
 async function assertDropped(app: RunningApp, count: number): Promise<void> {
-  await eventually('the drops are counted', async () => {
-    return sumSamples(await app.metrics(), 'cambist_connections_dropped_total', { listener: 'listen' }) === count;
-  });
+  await app.metricBecomes('cambist_connections_dropped_total', count, { listener: 'listen' });
 }
 
 test('drops connections beyond limits.max_connections while all are busy, and accepts again when one is idle', async (t) => {
@@ -111,9 +104,7 @@ test('drops connections beyond limits.max_connections while all are busy, and ac
   assert.equal((await call(`${app.url}/healthy`)).status, 200);
   app.reloadTo(config);
   connections[0]?.socket.destroy();
-  await eventually('a connection is closed', async () => {
-    return sumSamples(await app.metrics(), 'cambist_connections', { listener: 'listen' }) === 1;
-  });
+  await app.metricBecomes('cambist_connections', 1, { listener: 'listen' });
   assert.equal((await call(`${app.url}/healthy`)).status, 200);
 });
 
@@ -124,9 +115,8 @@ test('responds to health checks while silent connections use up the limit of the
     for (const { socket } of silent) socket.destroy();
   });
   assert.equal((await call(`${app.admin}/livez`)).status, 200);
-  const metrics = await app.metrics();
-  assert.ok(sumSamples(metrics, 'cambist_connections_dropped_total', { listener: 'admin' }) >= 44);
-  assert.ok(sumSamples(metrics, 'cambist_connections', { listener: 'admin' }) <= 256);
+  assert.ok((await app.metric('cambist_connections_dropped_total', { listener: 'admin' })) >= 44);
+  assert.ok((await app.metric('cambist_connections', { listener: 'admin' })) <= 256);
 });
 
 /** Requests for `/healthy` or, with a message, `/by-message`. Nothing of their bodies arrives. */
@@ -168,13 +158,12 @@ for (const [missing, [path, headers]] of Object.entries(INCOMPLETE)) {
 for (const limits of [{ max_in_flight: 3, max_in_flight_per_upstream: 3 }, { max_in_flight_per_upstream: 3 }]) {
   test(`uploads that stop give way to others at ${JSON.stringify(limits)}`, async (t) => {
     const { app, hang } = await startBackends(t, limits);
-    const inFlight = async () => sumSamples(await app.metrics(), 'cambist_requests_in_flight');
     const uploads = [];
     for (const part of ['content-length: 10000000\r\n\r\nx', 'transfer-encoding: chunked\r\n\r\n4\r\nx', '\r\n']) {
       const upload = await connectRaw(app.url);
       uploads.push(upload);
       upload.send(`POST /hung HTTP/1.1\r\nhost: 127.0.0.1\r\n${part}`);
-      await eventually('the upload is in flight', async () => (await inFlight()) === uploads.length);
+      await app.metricBecomes('cambist_requests_in_flight', uploads.length);
     }
     await hang('/hung', 2);
     for (const { closed } of uploads.slice(0, 2)) {
@@ -289,7 +278,7 @@ async function assertServesOthers(gateway: Awaited<ReturnType<typeof start>>): P
   const statuses = await Promise.all(tokens.map((token) => send(gateway, NEWCOMER, token)));
   assert.deepEqual(statuses, Array(NEWCOMERS).fill(200));
   assert.equal(await send(gateway, FLOODER, accepted, 'second'), 200);
-  assert.equal(sumSamples(await app.metrics(), 'cambist_authorization_server_available'), 1);
+  assert.equal(await app.metric('cambist_authorization_server_available'), 1);
   const outages = app.logs.filter((line) => line.authorization_server !== undefined && line.route === undefined);
   assert.deepEqual(outages, []);
 }

@@ -10,7 +10,6 @@ import { eventually } from '../harness/eventually.ts';
 import { startInboundGateway, startPlainGateway } from '../harness/gateway.ts';
 import { freePort } from '../harness/http-server.ts';
 import { temporaryFolder, writerInto } from '../harness/lifetime.ts';
-import { sumSamples } from '../harness/metric-samples.ts';
 
 const authority = createCertificateAuthority();
 const stranger = createCertificateAuthority('another CA');
@@ -60,7 +59,7 @@ test('serves https, and says why a client that speaks plain HTTP or TLS 1.1 gets
   await eventually('the log line', () => /listen: refused a TLS client: it speaks plain HTTP/.test(app.logText()));
   // A probe that only connects is not refused.
   await text(connect(Number(new URL(app.url).port), '127.0.0.1').end());
-  assert.equal(sumSamples(await app.metrics(), 'cambist_tls_refusals_total', { listener: 'listen' }), 2);
+  assert.equal(await app.metric('cambist_tls_refusals_total', { listener: 'listen' }), 2);
 });
 
 for (const clientCertificate of ['required', 'optional'] as const) {
@@ -100,8 +99,7 @@ test('signals.listen checks the certificate of a client at each request, and cou
     top: { signals: { listen: { address: '127.0.0.1:0', tls }, transmitters: { idp } } },
   });
   const at = app.signals ?? '';
-  const refusals = async () =>
-    sumSamples(await app.metrics(), 'cambist_tls_refusals_total', { listener: 'signals.listen' });
+  const refusals = () => app.metric('cambist_tls_refusals_total', { listener: 'signals.listen' });
 
   const earlier = await connected(t, at, authority.issueClient());
   const later = await connected(t, at, authority.issueClient());

@@ -4,7 +4,6 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { parse } from 'yaml';
-import type { StatusReport } from '../../src/admin/status-report.ts';
 import { startTestApp } from '../harness/app.ts';
 import { eventually } from '../harness/eventually.ts';
 import { startGateway } from '../harness/gateway.ts';
@@ -17,7 +16,7 @@ test('shows requests, failures and the state of the authorization server', async
   await call(`${app.url}/github`, { headers: { authorization }, body: '{}' });
   await call(`${app.url}/github`, { headers: { authorization }, body: '{}' });
   await call(`${app.url}/github`);
-  const report = JSON.parse((await call(`${app.admin}/status.json`)).text) as StatusReport;
+  const report = await app.status();
   assert.equal(report.ready, true);
   const [route] = report.routes;
   assert.deepEqual(
@@ -40,8 +39,7 @@ test('shows requests, failures and the state of the authorization server', async
 
 test('shows the keys that wait for a restart until the file has the active values again', async (t) => {
   const { app, config } = await startGateway(t);
-  const waiting = async () =>
-    (JSON.parse((await call(`${app.admin}/status.json`)).text) as StatusReport).config.waits_for_restart;
+  const waiting = async () => (await app.status()).config.waits_for_restart;
   assert.deepEqual(await waiting(), []);
   app.reloadTo({ ...config, listen: '127.0.0.1:1', limits: { max_header_size: '64KiB' } });
   assert.deepEqual(await waiting(), ['listen', 'limits.max_header_size']);

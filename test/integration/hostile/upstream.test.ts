@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { startTestApp } from '../../harness/app.ts';
+import { routeTo, startTestApp } from '../../harness/app.ts';
 import { type OnRequest, startBareUpstream } from '../../harness/bare-upstream.ts';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
 import { get } from '../../harness/disconnects.ts';
@@ -176,10 +176,8 @@ for (const allowInsecureHttp of [false, true]) {
   test(`sends nothing to a plain http token endpoint of an https issuer, allow_insecure_http: ${allowInsecureHttp}`, async (t) => {
     const { app, issuer, upstream, adminRequests, send } = await start(t, { allowInsecureHttp });
     assertProblem(await send(), 'ERR_STS_METADATA_INVALID');
-    const notReady = () => app.logs.find(({ msg }) => msg === 'not ready');
-    await eventually('the log names the cause', () => notReady() !== undefined);
     assert.match(
-      JSON.stringify(notReady()),
+      JSON.stringify(await app.logged('not ready')),
       /names a \\"token_endpoint\\" without https: make the server publish its https URL, or set \\"token_endpoint\\"/,
     );
     issuer.metadataBehaviour = { kind: 'document' };
@@ -205,17 +203,12 @@ test('of two servers whose metadata names the same endpoint, one serves and the 
     server.metadataBehaviour = { kind: 'document', fields: { token_endpoint: shared.tokenEndpoint } };
   }
   const client = { client_id: 'cambist', client_auth: { method: 'none' } };
-  const route = (name: string) => ({
-    name,
-    match: { path: `/${name}` },
-    upstream: `${upstream.url}/mcp`,
-    authorization_server: name,
-  });
+  const route = (name: string) => routeTo(name, `${upstream.url}/mcp`, { authorization_server: name });
   const app = await startTestApp(t, {
     authorization_servers: { red: { issuer: red.issuer, ...client }, blue: { issuer: blue.issuer, ...client } },
     routes: [route('red'), route('blue')],
   });
-  await eventually('the conflict is logged', () => app.logs.filter(({ msg }) => msg === 'not ready').length >= 1);
+  await app.logged('not ready');
   const send = async (name: string) =>
     call(`${app.url}/${name}`, { headers: { authorization: `Bearer ${await red.mint()}` }, body: '{}' });
   const responses = { red: await send('red'), blue: await send('blue') };

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { StatusReport } from '../../../src/admin/status-report.ts';
 import { startApp } from '../../../src/app.ts';
 import { createLogger } from '../../../src/observability/logger.ts';
 import type { Attributes, Span } from '../../../src/observability/tracing.ts';
@@ -76,8 +75,7 @@ test('the status report has the requests of callers, handles, and refused uses o
   const authorization = `Bearer ${lastHandle(gateway)}`;
   await call(`${gateway.app.url}/github`, { headers: { authorization } });
   await call(gateway.url);
-  const { text } = await call(`${gateway.app.admin}/status.json`);
-  const { inbound, failures } = JSON.parse(text) as StatusReport;
+  const { inbound, failures } = await gateway.app.status();
   assert.equal(inbound?.agent, gateway.agent.url);
   assert.equal(inbound?.state, 'ok');
   assert.deepEqual([inbound?.requests, inbound?.refused, inbound?.failed, inbound?.in_flight], [3, 1, 0, 1]);
