@@ -3,22 +3,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type handleServerStreamingCall, type handleUnaryCall, Server, ServerCredentials, status } from '@grpc/grpc-js';
+import { writeBytes } from '../../src/protobuf.ts';
 import type { Certificate } from './certificates.ts';
 
 /** A message in the encoding of Protocol Buffers: the fields that have a length. */
 export function message(...fields: readonly (readonly [number: number, value: string | Buffer])[]): Buffer {
-  return Buffer.concat(
-    fields.map(([number, value]) =>
-      Buffer.concat([varint(8 * number + 2), varint(Buffer.byteLength(value)), Buffer.from(value)]),
-    ),
-  );
-}
-
-export function varint(value: number): Buffer {
-  const bytes: number[] = [];
-  let rest = value;
-  for (; rest >= 128; rest = Math.floor(rest / 128)) bytes.push((rest % 128) + 128);
-  return Buffer.from([...bytes, rest]);
+  return Buffer.concat(fields.map(([number, value]) => writeBytes(number, value)));
 }
 
 /** The DER form of concatenated PEM certificates. */

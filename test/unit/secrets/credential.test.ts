@@ -2,27 +2,20 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { platform } from 'node:process';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { format, inspect } from 'node:util';
 import fc from 'fast-check';
 import { readCredential } from '../../../src/secrets/credential.ts';
 import { isLikeToken } from '../../../src/secrets/like-a-token.ts';
 import { oncePerSecret, Secret } from '../../../src/secrets/secret.ts';
 import { soon } from '../../harness/eventually.ts';
-import { temporaryFolder } from '../../harness/lifetime.ts';
-
-async function makeFile(t: TestContext, content: string | Uint8Array): Promise<string> {
-  const folder = temporaryFolder(t);
-  await writeFile(join(folder, 'secret'), content);
-  return join(folder, 'secret');
-}
+import { folderOf } from '../tokens/sample.ts';
 
 const unavailable = (message: RegExp) => ({ code: 'ERR_CREDENTIAL_UNAVAILABLE', message });
 
 test('reads a file at each use, without trailing line ends', async (t) => {
-  const file = await makeFile(t, 'one\r\n\n');
+  const file = folderOf(t).write('secret', 'one\r\n\n');
   assert.equal((await readCredential({ file }, 'secret')).reveal(), 'one');
   await writeFile(file, ' two ');
   assert.equal((await readCredential({ file }, 'secret')).reveal(), ' two ');
@@ -39,7 +32,7 @@ test('reads the environment, and returns the same secret until it changes', asyn
 });
 
 test('refuses a missing, empty or too large credential, and names it', async (t) => {
-  const file = await makeFile(t, '\n');
+  const file = folderOf(t).write('secret', '\n');
   const refuses = (source: Parameters<typeof readCredential>[0], why: RegExp) =>
     assert.rejects(readCredential(source, 'key of "a"'), unavailable(why));
   await refuses({ file }, /^key of "a": file ".*" is empty/);
@@ -56,7 +49,7 @@ test('refuses a missing, empty or too large credential, and names it', async (t)
 test('refuses a folder, a device and a pipe without waiting', {
   skip: platform === 'win32',
 }, async (t) => {
-  const pipe = `${await makeFile(t, 'x')}-pipe`;
+  const pipe = `${folderOf(t).write('secret', 'x')}-pipe`;
   execFileSync('mkfifo', [pipe]);
   const files = [pipe, tmpdir(), '/dev/zero', '/dev/null'];
   // More than Node has threads for file access.
@@ -70,7 +63,7 @@ test('refuses a folder, a device and a pipe without waiting', {
 });
 
 test('follows a link, as Kubernetes mounts a Secret', { skip: platform === 'win32' }, async (t) => {
-  const file = await makeFile(t, 'linked');
+  const file = folderOf(t).write('secret', 'linked');
   await symlink(file, `${file}-link`);
   assert.equal((await readCredential({ file: `${file}-link` }, 'key')).reveal(), 'linked');
 });

@@ -8,6 +8,7 @@ import { createLogger } from '../../../src/observability/logger.ts';
 import { watchFiles } from '../../../src/secrets/watch.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { temporaryFolder } from '../../harness/lifetime.ts';
+import { folderOf } from '../tokens/sample.ts';
 
 /**
  * Starts a watcher that looks only when it is asked to, and counts its changes. Contents of one size that a test writes within one step
@@ -36,8 +37,7 @@ function startWatching(t: TestContext, files: () => readonly string[], pollMs = 
 }
 
 test('notices a change that follows the first read at once', async (t) => {
-  const file = join(temporaryFolder(t), 'config');
-  fs.writeFileSync(file, 'one');
+  const file = folderOf(t).write('config', 'one');
   const { changed } = startWatching(t, () => [file]);
   fs.writeFileSync(file, 'three');
   await changed(1);
@@ -64,9 +64,8 @@ test('looks at one file after the other, so that a file system that hangs occupi
 });
 
 test('looks by itself, and reports a file once that is written, or replaced as by editors', async (t) => {
-  const folder = temporaryFolder(t);
-  const file = join(folder, 'c.yaml');
-  await writeFile(file, 'one');
+  const { path: folder, write } = folderOf(t);
+  const file = write('c.yaml', 'one');
   const { changes, changed } = startWatching(t, () => [file, file], 50);
   await writeFile(file, 'second');
   await eventually('the first change', () => changes() === 1);
@@ -77,8 +76,7 @@ test('looks by itself, and reports a file once that is written, or replaced as b
 });
 
 test('reports a file that grows only when it is complete', async (t) => {
-  const file = join(temporaryFolder(t), 'c.yaml');
-  await writeFile(file, '');
+  const file = folderOf(t).write('c.yaml', '');
   const { changed, changes, watcher } = startWatching(t, () => [file]);
   const growing = setInterval(() => fs.appendFileSync(file, 'x'), 5);
   t.after(() => clearInterval(growing));
@@ -125,10 +123,8 @@ test('reports that a file or folder disappears and returns', async (t) => {
 });
 
 test('watches other files after the list changes', async (t) => {
-  const folder = temporaryFolder(t);
-  const [first, second] = [join(folder, 'first'), join(folder, 'second')];
-  await writeFile(first, 'one');
-  await writeFile(second, 'one');
+  const { write } = folderOf(t);
+  const [first, second] = [write('first', 'one'), write('second', 'one')];
   let files = [first];
   const { changed } = startWatching(t, () => files);
   files = [second];
@@ -140,9 +136,8 @@ test('watches other files after the list changes', async (t) => {
 });
 
 test('watches a file from its first look, while another file never settles', async (t) => {
-  const folder = temporaryFolder(t);
-  const [growing, added] = [join(folder, 'growing'), join(folder, 'added')];
-  for (const file of [growing, added]) await writeFile(file, 'one');
+  const { write } = folderOf(t);
+  const [growing, added] = [write('growing', 'one'), write('added', 'one')];
   const files = [growing];
   const { changed, watcher, reported } = startWatching(t, () => files);
   const burst = setInterval(() => fs.appendFileSync(growing, 'x'), 5);
@@ -157,8 +152,7 @@ test('watches a file from its first look, while another file never settles', asy
 });
 
 test('reports nothing after close', async (t) => {
-  const file = join(temporaryFolder(t), 'c.yaml');
-  await writeFile(file, 'one');
+  const file = folderOf(t).write('c.yaml', 'one');
   const { changed, watcher } = startWatching(t, () => [file]);
   watcher.close();
   await writeFile(file, 'second');
@@ -166,8 +160,7 @@ test('reports nothing after close', async (t) => {
 });
 
 test('logs once that checks fail, and checks again', async (t) => {
-  const file = join(temporaryFolder(t), 'c.yaml');
-  await writeFile(file, 'one');
+  const file = folderOf(t).write('c.yaml', 'one');
   let fails = false;
   const files = () => {
     if (fails) throw new Error('no list');

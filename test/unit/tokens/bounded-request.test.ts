@@ -118,24 +118,17 @@ test('clears the timer of a request that completed, or failed because the connec
 const NOW = Date.parse('2026-11-24T12:00:00Z');
 
 const values: [value: string | undefined, seconds: number | undefined][] = [
-  ['7', 7],
   [' 7 ', 7],
   ['0', 1],
-  ['60', 60],
   ['61', 60],
-  ['99999999999999999999999', 60],
   ['Tue, 24 Nov 2026 12:00:30 GMT', 30],
   ['Tue Nov 24 12:00:30 2026', undefined],
   ['Tue, 24 Nov 2026 11:00:00 GMT', 1],
   ['Wed, 25 Nov 2026 12:00:00 GMT', 60],
   ['Tue, 99 Nov 2026 12:00:30 GMT', undefined],
   [undefined, undefined],
-  ['', undefined],
   ['-7', undefined],
-  ['7.5', undefined],
   ['soon', undefined],
-  ['in 2099', undefined],
-  ['2026-11-24T12:00:30Z', undefined],
   ['7, 8', undefined],
 ];
 for (const [value, seconds] of values) {

@@ -37,12 +37,18 @@ function recordingLevel() {
   return { level, calls, entries, end: (key: string) => ended(key) };
 }
 
+/** A broker with a second level, and its token for a session. */
+async function setUp(session = alice) {
+  const recording = recordingLevel();
+  const setup = setUpBroker({ second: recording.level });
+  const lookup = setup.broker.lookUp(route, session);
+  await setup.issue(1, 'token', 100);
+  return { ...recording, ...setup, lookup, token: await tokenOf(lookup) };
+}
+
 test('asks the second level on a miss, and never on a hit', async () => {
-  const { level, calls, entries } = recordingLevel();
-  const { broker, issue } = setUpBroker({ second: level });
-  const first = broker.lookUp(route, alice);
-  await issue(1, 'token');
-  assert.equal(await bearerOf(first), 'Bearer token');
+  const { broker, calls, entries, token } = await setUp();
+  assert.equal(token.authorization.reveal(), 'Bearer token');
   for (let call = 0; call < 3; call += 1) assert.equal(broker.lookUp(route, alice).result, 'hit');
   assert.deepEqual(calls, ['obtain']);
   const [entry] = entries;
@@ -50,24 +56,17 @@ test('asks the second level on a miss, and never on a hit', async () => {
 });
 
 test('a refresh names the token that it replaces', async () => {
-  const { level, calls } = recordingLevel();
-  const { broker, issue, fail, clock, evictions } = setUpBroker({ second: level });
-  broker.lookUp(route, alice);
-  await issue(1, 'old', 100);
+  const { broker, calls, fail, clock, evictions } = await setUp();
   clock.advance(80_000);
   assert.equal(broker.lookUp(route, alice).result, 'hit');
   await fail(2, refusalOf('ERR_SUBJECT_TOKEN_INVALID'));
   await settle();
-  assert.deepEqual(calls, ['obtain', 'refresh Bearer old', 'refuse Bearer old']);
+  assert.deepEqual(calls, ['obtain', 'refresh Bearer token', 'refuse Bearer token']);
   assert.deepEqual(evictions, ['refused']);
 });
 
 test('tells the second level of refused tokens and sessions', async () => {
-  const { level, calls } = recordingLevel();
-  const { broker, issue } = setUpBroker({ second: level });
-  const looked = broker.lookUp(route, initial);
-  await issue(1, 'token');
-  const token = await tokenOf(looked);
+  const { broker, issue, token, calls } = await setUp(initial);
   broker.openSession(route, initial, 'one', token);
   broker.dropRefused(route, alice, token);
   broker.lookUp(route, alice);
@@ -78,11 +77,7 @@ test('tells the second level of refused tokens and sessions', async () => {
 });
 
 test('a step-up asks for a token with the scopes, under the key of the plain token', async () => {
-  const { level, calls, entries } = recordingLevel();
-  const { broker, issue } = setUpBroker({ second: level });
-  const looked = broker.lookUp(route, alice);
-  await issue(1, 'narrow');
-  const token = await tokenOf(looked);
+  const { broker, issue, token, calls, entries } = await setUp();
   const wider = broker.stepUp(route, alice, token, ['write']);
   await issue(2, 'wide');
   assert.equal((await wider)?.token.authorization.reveal(), 'Bearer wide');
@@ -91,10 +86,7 @@ test('a step-up asks for a token with the scopes, under the key of the plain tok
 });
 
 test('drops the token of a session that another replica ended, and keeps none that is in flight', async () => {
-  const { level, entries, end } = recordingLevel();
-  const { broker, issue, evictions } = setUpBroker({ second: level });
-  broker.lookUp(route, alice);
-  await issue(1, 'token');
+  const { broker, issue, entries, end, evictions } = await setUp();
   end(entries[0]?.key ?? '');
   assert.deepEqual(evictions, ['session_ended']);
   const again = broker.lookUp(route, alice);
@@ -131,16 +123,10 @@ test('drops a refused token that the second level returned again meanwhile', asy
 });
 
 test('tells a token of another replica from one that it exchanged', async () => {
-  const recording = recordingLevel();
-  const { broker, issue, lookups } = setUpBroker({ second: recording.level });
-  const looked = broker.lookUp(route, alice);
-  await issue(1, 'token');
-  const token = await tokenOf(looked);
-  assert.ok(looked.result === 'miss');
-  assert.equal(looked.settled(), 'miss');
-  const found = setUpBroker({
-    second: { ...recording.level, obtain: async () => ({ token, added: [], isShared: true }) },
-  });
+  const { level, lookup, lookups, token } = await setUp();
+  assert.ok(lookup.result === 'miss');
+  assert.equal(lookup.settled(), 'miss');
+  const found = setUpBroker({ second: { ...level, obtain: async () => ({ token, added: [], isShared: true }) } });
   const again = found.broker.lookUp(route, alice);
   assert.equal(found.broker.lookUp(route, alice).result, 'joined');
   await tokenOf(again);

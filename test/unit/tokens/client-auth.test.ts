@@ -74,10 +74,6 @@ const keys: [what: string, pair: Pair, text: string, alg: string, fields?: KeyAu
   ['P-256 in SEC1', p256, pem(p256, 'sec1'), 'ES256'],
   ['P-256 as JWK', p256, jwk(p256), 'ES256'],
   ['P-384 in PKCS#8', p384, pem(p384, 'pkcs8'), 'ES384'],
-  ['P-384 in SEC1', p384, pem(p384, 'sec1'), 'ES384'],
-  ['P-384 as JWK', p384, jwk(p384), 'ES384'],
-  ['P-521 in PKCS#8', p521, pem(p521, 'pkcs8'), 'ES512'],
-  ['P-521 in SEC1', p521, pem(p521, 'sec1'), 'ES512'],
   ['P-521 as JWK', p521, jwk(p521), 'ES512'],
   ['Ed25519 in PKCS#8', ed25519, pem(ed25519, 'pkcs8'), 'EdDSA'],
   ['Ed25519 as JWK', ed25519, jwk(ed25519), 'EdDSA'],
@@ -124,7 +120,6 @@ const useless: [what: string, text: string, fields?: KeyAuth][] = [
   ['RSA with an algorithm for curves', pem(rsa, 'pkcs8'), { alg: 'ES256' }],
   ['P-256 with the algorithm of P-384', pem(p256, 'pkcs8'), { alg: 'ES384' }],
   ['P-256 with an algorithm for RSA', jwk(p256), { alg: 'RS256' }],
-  ['Ed25519 with an algorithm for curves', pem(ed25519, 'pkcs8'), { alg: 'ES256' }],
   ['a JWK with an encryption algorithm', jwk(rsa, { alg: 'RSA-OAEP' })],
   ['a key with a passphrase', encrypted],
   ['a public key', p256.publicKey.export({ type: 'spki', format: 'pem' }).toString()],
@@ -251,8 +246,6 @@ test('refuses a certificate that is malformed or belongs to another key', async 
 });
 
 const basics: [encoding: 'form' | 'raw', id: string, secret: string, pair: string][] = [
-  ['form', 'cambist', 'secret', 'cambist:secret'],
-  ['form', 'a-b_c.d~e', 'A-Z_a.z~0', 'a-b_c.d~e:A-Z_a.z~0'],
   ['form', 'https://id', 'a:b', 'https%3A%2F%2Fid:a%3Ab'],
   ['form', 'a b', '+%&=/?', 'a+b:%2B%25%26%3D%2F%3F'],
   ['form', 'client', "!'()*", 'client:%21%27%28%29%2A'],

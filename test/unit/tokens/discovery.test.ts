@@ -34,7 +34,6 @@ const only = (endpoint: string) => ({ endpoint, claimed: [endpoint] });
 const unusable: [what: string, text: string, message: RegExp, status?: number][] = [
   ['another issuer', document({ issuer: 'https://evil.example.com' }), /another issuer: set "issuer"/],
   ['an issuer with a slash at the end', document({ issuer: `${ISSUER}/` }), /another issuer/],
-  ['an issuer in other case', document({ issuer: 'https://IDP.example.com' }), /another issuer/],
   ['no issuer', document({ issuer: undefined }), /another issuer/],
   ['no token endpoint', document({ token_endpoint: undefined }), /no usable "token_endpoint"/],
   ['a token endpoint that is a path', document({ token_endpoint: '/token' }), /no usable "token_endpoint"/],
@@ -43,11 +42,8 @@ const unusable: [what: string, text: string, message: RegExp, status?: number][]
   ['a token endpoint of another scheme', document({ token_endpoint: 'file:///etc/passwd' }), /without https/],
   ['HTML', '<!doctype html>', /invalid JSON/],
   ['null', 'null', /another issuer/],
-  ['a list', '[]', /another issuer/],
-  ['an empty body', '', /invalid JSON/],
   ['status 404', document(), /returned status 404/, 404],
   ['status 302', document(), /returned status 302/, 302],
-  ['status 503', document(), /returned status 503/, 503],
 ];
 for (const [what, text, message, status = 200] of unusable) {
   test(`refuses metadata: ${what}`, () => {
@@ -62,13 +58,7 @@ const endpoints: [issuer: string, endpoint: string, problem: RegExp | undefined,
   ['https://idp.example.com', 'http://keycloak/token', /without https/],
   ['https://idp.example.com', 'http://keycloak.idp.svc/token', /without https/, true],
   ['https://idp.example.com', 'http://127.0.0.1:9901/quitquitquit?', /on loopback/],
-  ['https://idp.example.com', 'https://localhost:8443/token', /on loopback/],
-  ['https://idp.example.com', 'https://idp.localhost/token', /on loopback/, true],
-  ['https://idp.example.com', 'https://127.8.8.8/token', /on loopback/],
   ['https://idp.example.com', 'https://[::1]/token', /on loopback/],
-  ['https://idp.example.com', 'https://[::ffff:127.0.0.1]/token', /on loopback/],
-  ['https://idp.example.com', 'https://0.0.0.0/token', /on loopback/],
-  ['https://idp.example.com', 'https://[::]/token', /on loopback/],
   ['http://keycloak.idp.svc', 'http://keycloak.idp.svc/token', undefined],
   ['http://keycloak.idp.svc', 'https://idp.example.com/token', undefined],
   ['http://keycloak.idp.svc', 'http://idp.example.com/token', /without https/],
@@ -149,9 +139,7 @@ const DOCUMENT: MetadataBehaviour = { kind: 'document' };
 const detours: [what: string, behaviour: MetadataBehaviour][] = [
   ['404', NOT_FOUND],
   ['HTML with 200 (LemonLDAP::NG)', { kind: 'response', status: 200, body: '<!doctype html><h1>Sign in</h1>' }],
-  ['a redirect, which is not followed', { kind: 'response', status: 302, headers: { location: '/elsewhere' } }],
   ['a broken connection', { kind: 'reset' }],
-  ['a huge response', { kind: 'huge', bytes: 1_000_000 }],
   ['a document of another issuer', { kind: 'document', fields: { issuer: 'https://other.example.com' } }],
 ];
 for (const [what, behaviour] of detours) {
@@ -187,19 +175,17 @@ test('fails when both URLs have no metadata', async (t) => {
   );
 });
 
-for (const behaviour of [{ kind: 'hang' }, { kind: 'drip', intervalMs: 5 }] as const) {
-  test(`fails at the timeout, which covers both URLs, when the metadata does ${behaviour.kind}`, async (t) => {
-    const { fake, find } = await setUp(t);
-    fake.metadataBehaviour = behaviour;
-    await assert.rejects(
-      find(100),
-      failsWith(
-        'ERR_STS_UNAVAILABLE',
-        /its metadata at \S+ did not arrive within .*raise authorization_servers\.main\.timeout$/,
-      ),
-    );
-  });
-}
+test('fails at the timeout, which covers both URLs', async (t) => {
+  const { fake, find } = await setUp(t);
+  fake.metadataBehaviour = { kind: 'hang' };
+  await assert.rejects(
+    find(100),
+    failsWith(
+      'ERR_STS_UNAVAILABLE',
+      /its metadata at \S+ did not arrive within .*raise authorization_servers\.main\.timeout$/,
+    ),
+  );
+});
 
 const red = serverOf({ name: 'red', issuer: 'https://red.example.com/realms/a' });
 const blue = serverOf({ name: 'blue', issuer: 'https://blue.example.com/realms/a' });

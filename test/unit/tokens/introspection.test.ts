@@ -237,7 +237,6 @@ const refusals: [what: string, body: Record<string, unknown>, message: RegExp][]
   ['for another audience', { active: true, aud: 'other' }, /another audience/],
   ['without an audience', { active: true }, /another audience/],
   ['bound to a key', { active: true, aud: 'cambist', cnf: { jkt: 'x' } }, /bound/],
-  ['bound to a certificate', { active: true, aud: 'cambist', cnf: { 'x5t#S256': 'x' } }, /bound/],
   ['not valid yet', { active: true, aud: 'cambist', nbf: NOW + 6 }, /not valid yet/],
 ];
 for (const [what, body, message] of refusals) {
@@ -259,10 +258,7 @@ const faults: [status: number, body: unknown, code: ErrorCode][] = [
   [403, '', 'ERR_CLIENT_REFUSED'],
   [400, { error: 'invalid_request' }, 'ERR_CLIENT_REFUSED'],
   [404, '', 'ERR_STS_RESPONSE_INVALID'],
-  [302, '', 'ERR_STS_RESPONSE_INVALID'],
   [200, '<html></html>', 'ERR_STS_RESPONSE_INVALID'],
-  [200, [], 'ERR_STS_RESPONSE_INVALID'],
-  [200, {}, 'ERR_STS_RESPONSE_INVALID'],
   [200, { active: 'true' }, 'ERR_STS_RESPONSE_INVALID'],
   [200, { active: true, aud: 'cambist', exp: 'never' }, 'ERR_STS_RESPONSE_INVALID'],
   [200, { active: true, aud: 'cambist', pad: 'x'.repeat(64 * 1024) }, 'ERR_STS_RESPONSE_INVALID'],

@@ -77,35 +77,18 @@ test('does not call a token invalid while its key cannot be looked up', async (t
   await sendUnknownKey(issuer);
 });
 
-for (const status of [301, 302, 307, 308]) {
-  test(`does not follow a redirect ${status} of the keys or of the metadata`, async (t) => {
-    const key = issuerKey('one');
-    const issuer = await startIssuer(t, key);
-    const elsewhere = await startIssuer(t, key);
-    issuer.fault = { kind: 'response', status, headers: { location: `${elsewhere.url}/jwks` } };
-    const message = new RegExp(`returned status ${status}`);
-    const missing = new RegExp(`no metadata at .*\\(${status}\\)`);
-    const token = await issuer.sign(key);
-    await issuer.refuses(token, message, 'ERR_STS_UNAVAILABLE');
-    const discovered = issuer.verify(token, issuer.rules({ jwksUri: undefined, audience: 'any', ca: '/other' }));
-    await assert.rejects(discovered, failsWith('ERR_STS_METADATA_INVALID', missing));
-    assert.equal(elsewhere.paths.length, 0);
-  });
-}
-
-for (const fault of [
-  { kind: 'response', status: 500 },
-  { kind: 'response', status: 200, body: '<html></html>' },
-  { kind: 'response', status: 200, body: { no: 'keys' } },
-  { kind: 'response', status: 302, headers: { location: '/elsewhere' } },
-  { kind: 'huge', bytes: 300_000 },
-  { kind: 'reset' },
+for (const [fault, says] of [
+  [{ kind: 'response', status: 500 }, /the request for its keys returned status 500/],
+  [{ kind: 'response', status: 200, body: '<html></html>' }, /its keys cannot be fetched/],
+  [{ kind: 'response', status: 200, body: { no: 'keys' } }, /its keys cannot be fetched/],
+  [{ kind: 'response', status: 302, headers: { location: '/elsewhere' } }, /returned status 302/],
+  [{ kind: 'reset' }, /its keys cannot be fetched/],
 ] as const) {
   test(`returns ERR_STS_UNAVAILABLE while the keys are unavailable: ${JSON.stringify(fault)}`, async (t) => {
     const issuer = await startIssuer(t);
     issuer.fault = fault;
     const token = await issuer.token();
-    for (let i = 0; i < 20; i += 1) await issuer.refuses(token, undefined, 'ERR_STS_UNAVAILABLE');
+    for (let i = 0; i < 20; i += 1) await issuer.refuses(token, says, 'ERR_STS_UNAVAILABLE');
     assert.equal(issuer.paths.length, 1, 'not every caller reaches an issuer that is down');
     const isPassing = !('status' in fault) || fault.status === 500;
     const code = isPassing ? 'ERR_STS_UNAVAILABLE' : 'ERR_STS_METADATA_INVALID';

@@ -1,5 +1,3 @@
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import type { AuthorizationServer } from '../../../src/config/authorization-server.ts';
 import type { Chain, Credential, Route, SubjectTokenSource, TokenTarget } from '../../../src/config/route.ts';
@@ -17,7 +15,7 @@ import type { ExpectedResponse } from '../../../src/tokens/token-response.ts';
 import type { ConnectorOptions } from '../../../src/transport/connector.ts';
 import { Http1Dispatcher } from '../../../src/transport/http1/dispatcher.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
-import { temporaryFolder } from '../../harness/lifetime.ts';
+import { temporaryFolder, writerInto } from '../../harness/lifetime.ts';
 
 export const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token';
 export const JWT = 'urn:ietf:params:oauth:token-type:jwt';
@@ -197,16 +195,10 @@ export function failsWith(code: ErrorCode, message?: RegExp) {
 }
 
 /** A temporary folder for one test. */
-export function folderOf(t: TestContext): { path: string; write(name: string, content: string): string } {
+export function folderOf(t: TestContext) {
   const path = temporaryFolder(t);
-  return {
-    path,
-    write(name, content) {
-      const file = join(path, name);
-      writeFileSync(file, content);
-      return file;
-    },
-  };
+  const write = writerInto(path);
+  return { path, write: (name: string, content: string): string => write(name, content).file };
 }
 
 /** The connections of one test. */

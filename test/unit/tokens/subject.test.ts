@@ -14,7 +14,6 @@ const digestOf = (token: string): string => createHash('sha256').update(token).d
 
 const accepted: [header: string, value: string, token: string][] = [
   ['authorization', 'Bearer abc', 'abc'],
-  ['authorization', 'bearer abc', 'abc'],
   ['authorization', 'BEARER   abc==', 'abc=='],
   ['authorization', 'Bearer a-b._~+/c ', 'a-b._~+/c'],
   ['x-user-token', 'Bearer abc', 'abc'],
@@ -46,7 +45,6 @@ const malformed: [header: string, values: string[], code?: ErrorCode][] = [
   ['authorization', ['Bearer']],
   ['authorization', ['Bearer ']],
   ['authorization', ['Bearer a b']],
-  ['authorization', ['Bearer a,b']],
   ['authorization', ['Bearer =a']],
   ['authorization', ['Bearer tökén']],
   ['authorization', ['Bearer a', 'Bearer a']],
@@ -65,7 +63,6 @@ for (const [header, values, code = 'ERR_SUBJECT_TOKEN_INVALID'] of malformed) {
 const bound: [header: string, value: string, message: RegExp][] = [
   ['authorization', 'DPoP abc', /has the scheme DPoP/],
   ['authorization', 'dpop abc', /has the scheme DPoP/],
-  ['x-user-token', 'DPoP abc', /has the scheme DPoP/],
   ['authorization', `Bearer ${jwtOf({ cnf: { jkt: 'thumbprint' } })}`, /is bound to a key \(DPoP\)/],
   ['x-user-token', jwtOf({ cnf: { 'x5t#S256': 'thumbprint' } }), /is bound to a certificate \(mutual TLS\)/],
 ];

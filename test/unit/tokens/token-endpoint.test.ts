@@ -46,7 +46,6 @@ const LATE =
 
 for (const [behaviour, says] of [
   [{ kind: 'hang' }, LATE],
-  [{ kind: 'drip', intervalMs: 5 }, LATE],
   [{ kind: 'reset' }, /"main": the token endpoint is unreachable/],
 ] as const) {
   test(`fails at the timeout when the token endpoint does ${behaviour.kind}`, async (t) => {

@@ -88,16 +88,11 @@ const SIGNED = `${TOKEN.split('.').slice(0, 2).join('.')}.${Buffer.alloc(32, 250
 const repeated: [what: string, token: string, sent: string][] = [
   ['the same token', TOKEN, TOKEN],
   ['the same opaque token', 'opaque/Token+7', 'opaque/Token+7'],
-  ['a scheme in front', `Bearer ${TOKEN}`, TOKEN],
-  ['a scheme in other letter case', `bEARER ${TOKEN}`, TOKEN],
-  ['two schemes', `Bearer Bearer ${TOKEN}`, TOKEN],
-  ['the scheme DPoP', `DPoP ${TOKEN}`, TOKEN],
+  ['several schemes, whatever their letter case', `bEARER DPoP Bearer ${TOKEN}`, TOKEN],
   ['a scheme in the sent value', 'abc', 'Basic abc'],
   ['white space around', ` \t${TOKEN}\r\n`, TOKEN],
-  ['padding at the end', `${TOKEN}==`, TOKEN],
   ['much padding after a short secret', `secret${'='.repeat(20)}`, 'secret'],
   ['padding in each part', TOKEN.split('.').join('==.'), TOKEN],
-  ['padding in the sent value', TOKEN, `${TOKEN}=`],
   ['the other Base64 alphabet', SIGNED.replaceAll('-', '+').replaceAll('_', '/'), SIGNED],
   ['other unused bits', `${SIGNED.slice(0, -1)}${SIGNED.endsWith('o') ? 'p' : 'x'}`, SIGNED],
   ['a tilde at the end, as in SD-JWT', `${TOKEN}~`, TOKEN],
@@ -112,7 +107,6 @@ for (const [what, token, sent] of repeated) {
 
 const different: [what: string, token: string, sent: SentValue][] = [
   ['another token', jwtOf({ sub: 'alice' }), credential(TOKEN)],
-  ['a short secret inside', 'xxk9xx', credential('k9')],
   ['a secret of 15 characters inside', 'xxABCDEFGHIJKLMNOxx', credential('ABCDEFGHIJKLMNO')],
   ['a parameter inside', 'https://h/token-for-abcdefghijklmnop', parameter('abcdefghijklmnop')],
   ['another letter case', TOKEN.toLowerCase(), credential(TOKEN)],
@@ -125,17 +119,6 @@ for (const [what, token, sent] of different) {
     assert.equal(findRepeated(token, [sent]), undefined);
   });
 }
-
-test('finds a repeated parameter by equality', () => {
-  const sent = [
-    formField('grant_type', 'client_credentials'),
-    formField('resource', 'https://github.example.com/mcp'),
-    formField('scope', 'repo'),
-  ];
-  assert.equal(findRepeated('https://github.example.com/mcp', sent), 'resource');
-  assert.equal(findRepeated('repo', sent), 'scope');
-  assert.equal(findRepeated('repository', sent), undefined);
-});
 
 test('finds a value of an earlier leg by its digest', () => {
   const earlier = digestsOf([credential(TOKEN), credential('first-secret', 'client_secret'), credential('')]);

@@ -11,11 +11,7 @@ import {
 } from '../../../src/tokens/token-text.ts';
 import { jwtOf } from './sample.ts';
 
-test('reads the claims of a JWT without verifying its signature', () => {
-  assert.deepEqual(readClaims(jwtOf({ sub: 'alice', aud: ['a'] })), { sub: 'alice', aud: ['a'] });
-});
-
-test('reads the same claims as jose', () => {
+test('reads the same claims of a JWT as jose, without verifying its signature', () => {
   fc.assert(
     fc.property(fc.dictionary(fc.string({ unit: 'binary' }), fc.jsonValue()), (claims) => {
       const token = jwtOf(claims);
