@@ -7,11 +7,8 @@ import { USAGES } from '../../../src/commands/usages.ts';
 import { parseConfig } from '../../../src/config/load.ts';
 import { FINDING_CODES } from '../../../src/doctor/finding.ts';
 import { describeError, ERROR_CODES } from '../../../src/error-catalogue.ts';
-import { createCounts } from '../../../src/observability/counts.ts';
 import { LOG_FIELDS } from '../../../src/observability/log-fields.ts';
-import { createMetrics } from '../../../src/observability/metrics.ts';
 import { CACHE_RESULTS, EVICTION_REASONS } from '../../../src/observability/token-observer.ts';
-import { configOf, readConfigOf } from '../../harness/app.ts';
 import { problemsOfManifest, problemsOfPart } from '../../harness/kubernetes-schema.ts';
 import {
   anchorsOf,
@@ -27,7 +24,6 @@ import {
   tableRows,
 } from '../../harness/pages.ts';
 import { runProgram } from '../../harness/run-command.ts';
-import { liveMetrics } from '../deploy/dashboard.ts';
 import { exampleConfigText, parseDocuments, readDeployFile } from '../deploy/manifests.ts';
 
 const MAX_LINES = 300;
@@ -180,61 +176,6 @@ test('config/errors.md lists every error code with its status', () => {
   assert.deepEqual(documented.sort(), ERROR_CODES.map((code) => `${code} ${describeError(code).status}`).sort());
 });
 
-const VERIFY = {
-  issuer: 'https://idp',
-  audience: 'any',
-  introspection: { authorization_server: 'idp', endpoint: 'https://idp/introspect' },
-};
-const CLIENT_AUTH = { method: 'client_secret_post', client_secret: { file: '/secret' } };
-
-test('config/metrics.md lists every metric with its labels', async () => {
-  const documented = ['request metric', 'exchange metric', 'decision metric', 'metric of the process']
-    .flatMap((head) => tableRows(metrics, `| ${head}`))
-    .map(([name, labels]) => [name, labels].flatMap((cell) => codeWords(cell ?? '')));
-  const counts = createCounts(Date.now);
-  const route = {
-    name: 'tools',
-    match: { path: '/' },
-    upstream: 'https://tools/mcp',
-    actor_token: { file: '/actor' },
-    subject_token: { verify: VERIFY },
-    on_missing_subject: 'client_credentials',
-  };
-  counts.serve(
-    configOf({
-      authorization_servers: {
-        idp: { token_endpoint: 'https://idp/token', client_id: 'cambist', client_auth: CLIENT_AUTH },
-      },
-      routes: [route],
-      forward_proxy: { connect: ['api.example.com:443'] },
-      intercept: {},
-      decisions: { http: { listen: 'unix:/decisions.sock' } },
-    }),
-  );
-  counts.tokens.credentialRead('actor token of route "tools"', 1);
-  const refused = { method: 'POST', wayIn: 'base_url', status: 403, outcome: 'refused', durationMs: 1 } as const;
-  counts.proxy.responseStarted(undefined, { ...refused, agent: 'billing', error: 'ERR_ROUTE_NOT_FOUND' });
-  const entry = { name: 'billing', folder: '/missing', paths: ['/billing'], upstreams: ['https://billing'] };
-  const teamed = await readConfigOf({ routes_from: [entry] });
-  const connections = () => ({ open: 0, dropped: 0 });
-  const { write } = createMetrics('0', {
-    counts,
-    cacheEntries: () => 0,
-    cacheMaxEntries: () => 0,
-    readiness: () => ({ ready: false, checks: { 'authorization_servers.idp': 'waiting' } }),
-    logLinesLost: () => 0,
-    audit: () => ({ written: 0, dropped: 0, writable: true }),
-    spiffe: () => ({ isUp: true, expiresAtMs: 0 }),
-    activeConfig: () => teamed,
-    connections: { listen: connections, admin: connections },
-    tlsRefusals: () => [{ listener: 'listen', refused: 0 }],
-  });
-  const registered = [...liveMetrics(await write())]
-    .filter(([name]) => name.startsWith('cambist_'))
-    .map(([name, labels]) => [name, ...[...labels.keys()].filter((label) => label !== 'le')]);
-  assert.deepEqual(documented.sort(), registered.sort());
-});
-
 test('README.md lists every command with the words of --help', () => {
   const documented = tableRows(readme, '| command').map(([call, does]) => [codeWords(call ?? '')[0], does]);
   const known = Object.entries(USAGES).map(([name, { does }]) => [name, does]);
@@ -303,14 +244,6 @@ test('every error code in the Kubernetes pages and SECURITY.md exists', () => {
   const text = `${guide}\n${readFileSync('SECURITY.md', 'utf8')}`;
   const known: readonly string[] = ERROR_CODES;
   for (const [code] of text.matchAll(/ERR_[A-Z_]+[A-Z]/g)) assert.ok(known.includes(code), code);
-});
-
-test('every metric in the Kubernetes pages exists', () => {
-  const known = [...metrics.matchAll(/^\| `(cambist_\w+)`/gm)].map(([, name]) => name);
-  // test/unit/kubernetes tests the webhook's own metrics.
-  const named = [...guide.matchAll(/\bcambist_(?!webhook_)[a-z_]+[a-z]/g)];
-  assert.ok(named.length >= 3);
-  for (const [name] of named) assert.ok(known.includes(name), name);
 });
 
 test('every path below deploy/ that a page names exists', () => {
