@@ -1,6 +1,24 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { json } from 'node:stream/consumers';
 import { sendResponse } from './fake-authorization-server.ts';
+import { call } from './http-call.ts';
+
+/** The event of a Logout Token. */
+export const LOGOUT = { 'http://schemas.openid.net/event/backchannel-logout': {} };
+
+/** Posts a Logout Token as the transmitter `idp`. @param url of the listener for signals */
+export function postLogout(url: string | undefined, token: string) {
+  const headers = { 'content-type': 'application/x-www-form-urlencoded' };
+  return call(`${url}/logout/idp`, { headers, body: new URLSearchParams({ logout_token: token }).toString() });
+}
+
+/** Posts an event as the transmitter `idp`. */
+export function postEvent(url: string | undefined, token: string, headers: Readonly<Record<string, string>> = {}) {
+  return call(`${url}/events/idp`, {
+    headers: { 'content-type': 'application/secevent+jwt', ...headers },
+    body: token,
+  });
+}
 
 /** A poll, as the transmitter got it. */
 interface Poll {

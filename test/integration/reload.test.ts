@@ -6,6 +6,7 @@ import { get } from '../harness/disconnects.ts';
 import { deferred, eventually, soon } from '../harness/eventually.ts';
 import { sendResponse, startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { skippedTime } from '../harness/fake-clock.ts';
+import { LOGOUT, postLogout } from '../harness/fake-transmitter.ts';
 import { delayed, respond, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { type GatewayConfig, startGateway, startPlainGateway } from '../harness/gateway.ts';
 import { assertProblem, call, connectRaw, open } from '../harness/http-call.ts';
@@ -204,11 +205,9 @@ async function start(t: TestContext, grace: string) {
     routes: [{ name: 'a', match: { path: '/' }, upstream: backend.url, credential: 'none' }],
   });
   async function logout(): Promise<number> {
-    const claims = { jti: '1', sid: 's1', events: { 'http://schemas.openid.net/event/backchannel-logout': {} } };
+    const claims = { jti: '1', sid: 's1', events: LOGOUT };
     const token = await idp.mint({ subject: 'alice', audience: 'cambist', type: 'logout+jwt', claims });
-    const body = new URLSearchParams({ logout_token: token }).toString();
-    const headers = { 'content-type': 'application/x-www-form-urlencoded' };
-    return (await call(`${app.signals}/logout/idp`, { method: 'POST', headers, body })).status;
+    return (await postLogout(app.signals, token)).status;
   }
   const revocationLines = () =>
     app.logs.filter(({ msg }) => /revocations/.test(String(msg))).map(({ level, msg }) => `${level}: ${msg}`);

@@ -13,7 +13,7 @@ import { configOf, startTestApp } from '../harness/app.ts';
 import { readRecords, recordsOf } from '../harness/audit-records.ts';
 import { eventually, soon } from '../harness/eventually.ts';
 import { type FakeAuthorizationServer, startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
-import { createFakeTransmitter } from '../harness/fake-transmitter.ts';
+import { createFakeTransmitter, LOGOUT, postEvent, postLogout } from '../harness/fake-transmitter.ts';
 import { echo, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { call } from '../harness/http-call.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
@@ -192,7 +192,6 @@ for (const credential of ['file', 'client'] as const) {
 
 const VARIABLE = 'SIGNALS_REPLICAS_KEY';
 const CREDENTIAL_CHANGE = 'https://schemas.openid.net/secevent/caep/event-type/credential-change';
-const LOGOUT = { 'http://schemas.openid.net/event/backchannel-logout': {} };
 
 /** The part of a replica that receives signals, with a store in this process. */
 async function startReplica(t: TestContext, server: MemoryStore, { issuer }: FakeAuthorizationServer) {
@@ -231,17 +230,13 @@ async function startReplica(t: TestContext, server: MemoryStore, { issuer }: Fak
 async function logout(idp: FakeAuthorizationServer, url: string | undefined, sid: string): Promise<number> {
   const claims = { jti: sid, events: LOGOUT, sid };
   const token = await idp.mint({ subject: 'alice', audience: 'cambist', type: 'logout+jwt', claims });
-  const headers = { 'content-type': 'application/x-www-form-urlencoded' };
-  const body = new URLSearchParams({ logout_token: token }).toString();
-  return (await call(`${url}/logout/idp`, { method: 'POST', headers, body })).status;
+  return (await postLogout(url, token)).status;
 }
 
 async function push(idp: FakeAuthorizationServer, url: string | undefined, sub: string) {
   const subject = { format: 'iss_sub', iss: idp.issuer, sub };
   const claims = { jti: sub, sub_id: subject, events: { [CREDENTIAL_CHANGE]: {} } };
-  const body = await idp.mint({ subject: sub, audience: 'cambist', type: 'secevent+jwt', claims });
-  const headers = { 'content-type': 'application/secevent+jwt' };
-  return call(`${url}/events/idp`, { method: 'POST', headers, body });
+  return postEvent(url, await idp.mint({ subject: sub, audience: 'cambist', type: 'secevent+jwt', claims }));
 }
 
 async function startReplicas(t: TestContext) {

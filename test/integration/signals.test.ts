@@ -8,13 +8,13 @@ import { startTestApp } from '../harness/app.ts';
 import { readRecords, recordsOf } from '../harness/audit-records.ts';
 import { eventually } from '../harness/eventually.ts';
 import { type MintFields, startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
+import { LOGOUT, postEvent, postLogout } from '../harness/fake-transmitter.ts';
 import { echo, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { lastHandle } from '../harness/gateway.ts';
 import { call, open } from '../harness/http-call.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
 
 const CAEP = 'https://schemas.openid.net/secevent/caep/event-type/';
-const LOGOUT = { 'http://schemas.openid.net/event/backchannel-logout': {} };
 const AUTHORIZATION = 'Bearer of-the-transmitter';
 
 /** cambist with a transmitter that pushes events and logs sessions out. */
@@ -64,7 +64,6 @@ async function start(t: TestContext, top: Record<string, unknown> = {}) {
       { name: 'own', match: { path: '/own' }, upstream: `${backend.url}/own`, credential: 'passthrough' },
     ],
   });
-  const at = app.signals;
   const nowSeconds = () => Math.floor(Date.now() / 1000);
   const caller = (sub: string, sid: string, claims: Record<string, unknown> = {}) =>
     idp.mint({ subject: sub, audience: ['cambist', 'agent'], claims: { sid, iat: nowSeconds() - 60, ...claims } });
@@ -73,21 +72,11 @@ async function start(t: TestContext, top: Record<string, unknown> = {}) {
   const signed = (type: string, claims: Record<string, unknown>, fields: MintFields = {}) =>
     idp.mint({ audience: 'cambist', type, claims: { jti: Math.random().toString(36), ...claims }, ...fields });
   const push = async (claims: Record<string, unknown>, headers: Record<string, string> = {}) =>
-    call(`${at}/events/idp`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/secevent+jwt', authorization: AUTHORIZATION, ...headers },
-      body: await signed('secevent+jwt', claims),
-    });
-  const postLogout = (token: string) =>
-    call(`${at}/logout/idp`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/x-www-form-urlencoded' },
-      body: new URLSearchParams({ logout_token: token }).toString(),
-    });
-  const logout = async (claims: Record<string, unknown>) =>
-    postLogout(await signed('logout+jwt', { events: LOGOUT, ...claims }));
+    postEvent(app.signals, await signed('secevent+jwt', claims), { authorization: AUTHORIZATION, ...headers });
+  const logout = async (claims: Record<string, unknown>, type = 'logout+jwt') =>
+    postLogout(app.signals, await signed(type, { events: LOGOUT, ...claims }));
   const signals = (labels: Record<string, string>) => app.metric('cambist_signals_total', labels);
-  return { app, idp, backend, agent, caller, status, signed, push, postLogout, logout, signals, nowSeconds };
+  return { app, idp, backend, agent, caller, status, signed, push, logout, signals, nowSeconds };
 }
 
 test('a back-channel logout ends one session, drops its tokens, and leaves the other session alone', async (t) => {
@@ -244,7 +233,7 @@ test('serves a transmitter while silent connections use up the limit', async (t)
 });
 
 test('refuses what is not a signal of the transmitter, as the specifications require, and revokes nothing', async (t) => {
-  const { app, idp, caller, status, signed, push, postLogout, signals, nowSeconds } = await start(t);
+  const { app, idp, caller, status, signed, push, logout, signals, nowSeconds } = await start(t);
   const token = await caller('alice', 's1');
   const events = { [`${CAEP}session-revoked`]: { event_timestamp: nowSeconds() } };
   const sub_id = { format: 'iss_sub', iss: idp.issuer, sub: 'alice' };
@@ -260,17 +249,16 @@ test('refuses what is not a signal of the transmitter, as the specifications req
     [await signed('secevent+jwt', { sub_id }), 'invalid_request'],
     ['x'.repeat(70_000), 'invalid_request'],
   ] as const) {
-    const headers = { 'content-type': 'application/secevent+jwt', authorization: AUTHORIZATION };
-    const response = await call(`${app.signals}/events/idp`, { method: 'POST', headers, body });
+    const response = await postEvent(app.signals, body, { authorization: AUTHORIZATION });
     assert.deepEqual([response.status, JSON.parse(response.text).err], [400, err]);
     assert.equal(response.headers['www-authenticate'], undefined);
     assert.equal(response.headers['content-language'], 'en');
   }
   const headers = { 'content-type': 'application/json' };
   for (const { status, headers: given } of [
-    await postLogout(await signed('logout+jwt', { events: LOGOUT, sid: 's1', nonce: 'n' })),
-    await postLogout(await signed('secevent+jwt', { events: LOGOUT, sid: 's1' })),
-    await postLogout('x'),
+    await logout({ sid: 's1', nonce: 'n' }),
+    await logout({ sid: 's1' }, 'secevent+jwt'),
+    await postLogout(app.signals, 'x'),
     await call(`${app.signals}/logout/idp`, { method: 'POST', headers, body: '{}' }),
   ]) {
     assert.deepEqual([status, given['cache-control']], [400, 'no-store']);
