@@ -8,6 +8,7 @@ import {
   ElicitRequestSchema,
   ResourceUpdatedNotificationSchema,
 } from '@modelcontextprotocol/sdk/types.js';
+import type { SignInProvider } from './refusing-setup.ts';
 
 /** The operations of an agent on a server, the same for every SDK. */
 export interface AgentClient {
@@ -44,20 +45,29 @@ export interface AgentSdk {
   connect(url: string, token: string, fetch?: AgentFetch): Promise<AgentClient>;
 }
 
+interface TypeScriptSdk extends AgentSdk {
+  /** @param auth the token of the user, or a provider that signs the user in */
+  connect(url: string, auth: string | SignInProvider, fetch?: AgentFetch): Promise<AgentClient>;
+  /** Redeems the code of the authorization server, after a user signed in. */
+  finishSignIn(url: string, provider: SignInProvider): Promise<void>;
+}
+
 const IDENTITY = { name: 'agent', version: '1.0.0' };
 const CAPABILITIES = { sampling: {}, elicitation: {} };
 const SAMPLE = { role: 'assistant', model: 'none', content: { type: 'text', text: REPLY } } as const;
 
-export const SDK_V1: AgentSdk = {
+export const SDK_V1: TypeScriptSdk = {
   name: 'TypeScript SDK v1',
   sessions: true,
-  async connect(url, token, fetch) {
+  finishSignIn: (url, provider) =>
+    new TransportV1(new URL(url), authOptions(provider)).finishAuth(provider.redirected.get('code') ?? ''),
+  async connect(url, auth, fetch) {
     const client = new ClientV1(IDENTITY, { capabilities: CAPABILITIES });
     const updated: string[] = [];
     client.setRequestHandler(CreateMessageRequestSchema, () => SAMPLE);
     client.setRequestHandler(ElicitRequestSchema, ({ params }) => ({ action: 'accept', content: fill(params) }));
     client.setNotificationHandler(ResourceUpdatedNotificationSchema, ({ params }) => void updated.push(params.uri));
-    const transport = new TransportV1(new URL(url), transportOptions(token, fetch));
+    const transport = new TransportV1(new URL(url), { ...authOptions(auth), ...(fetch && { fetch }) });
     // The SDK's class does not match its interface under exactOptionalPropertyTypes.
     await client.connect(transport as Transport);
     return {
@@ -81,24 +91,27 @@ export const SDK_V1: AgentSdk = {
 };
 
 /** The SDK's default: `initialize` and sessions. */
-const SDK_V2_LEGACY: AgentSdk = sdkV2('TypeScript SDK v2, legacy', 'legacy');
+const SDK_V2_LEGACY = sdkV2('TypeScript SDK v2, legacy', 'legacy');
 /** Negotiates the revision, which is 2026-07-28 with our servers. */
-export const SDK_V2_NEGOTIATED: AgentSdk = sdkV2('TypeScript SDK v2, negotiated', 'auto');
+export const SDK_V2_NEGOTIATED = sdkV2('TypeScript SDK v2, negotiated', 'auto');
 
 /** The TypeScript SDKs, with every protocol that they support. */
-export const SDKS: readonly AgentSdk[] = [SDK_V1, SDK_V2_LEGACY, SDK_V2_NEGOTIATED];
+export const SDKS: readonly TypeScriptSdk[] = [SDK_V1, SDK_V2_LEGACY, SDK_V2_NEGOTIATED];
 
-function sdkV2(sdkName: string, mode: 'legacy' | 'auto'): AgentSdk {
+function sdkV2(sdkName: string, mode: 'legacy' | 'auto'): TypeScriptSdk {
   return {
     name: sdkName,
     sessions: mode === 'legacy',
-    async connect(url, token, fetch) {
+    finishSignIn: (url, provider) =>
+      new StreamableHTTPClientTransport(new URL(url), authOptions(provider)).finishAuth(provider.redirected),
+    async connect(url, auth, fetch) {
       const client = new Client(IDENTITY, { capabilities: CAPABILITIES, versionNegotiation: { mode } });
       const updated: string[] = [];
       client.setRequestHandler('sampling/createMessage', () => SAMPLE);
       client.setRequestHandler('elicitation/create', ({ params }) => ({ action: 'accept', content: fill(params) }));
       client.setNotificationHandler('notifications/resources/updated', ({ params }) => void updated.push(params.uri));
-      const transport = new StreamableHTTPClientTransport(new URL(url), transportOptions(token, fetch));
+      const options = { ...authOptions(auth), ...(fetch && { fetch }) };
+      const transport = new StreamableHTTPClientTransport(new URL(url), options);
       await client.connect(transport);
       return {
         updated,
@@ -119,8 +132,9 @@ function sdkV2(sdkName: string, mode: 'legacy' | 'auto'): AgentSdk {
   };
 }
 
-function transportOptions(token: string, fetch: AgentFetch | undefined) {
-  return { requestInit: { headers: { authorization: `Bearer ${token}` } }, ...(fetch !== undefined && { fetch }) };
+function authOptions(auth: string | SignInProvider) {
+  if (typeof auth !== 'string') return { authProvider: auth };
+  return { requestInit: { headers: { authorization: `Bearer ${auth}` } } };
 }
 
 function hooksOf({ onProgress, signal }: CallHooks = {}) {

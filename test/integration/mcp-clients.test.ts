@@ -6,6 +6,7 @@ import { StreamableHTTPClientTransport as TransportV1 } from '@modelcontextproto
 import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js';
 import { UrlElicitationRequiredError } from '@modelcontextprotocol/sdk/types.js';
 import { describeError, type ErrorCode } from '../../src/error-catalogue.ts';
+import { type AgentClient, SDKS } from '../harness/agent-client.ts';
 import { startTestApp } from '../harness/app.ts';
 import { consentAt, startConsentSetup } from '../harness/consent-site.ts';
 import { eventually } from '../harness/eventually.ts';
@@ -92,63 +93,20 @@ test('TypeScript SDK 1.32, 2025-11-25: the call fails with the URL, the user con
   await eventually('the consent counts', async () => (await call().catch(() => '')) === 'hi');
 });
 
-interface SignedIn {
-  call(tool: string): Promise<string>;
-  close(): Promise<void>;
-}
-
-/** Connects, signs the user in when the SDK asks for it, and connects again. */
-async function signIn(
-  provider: SignInProvider,
-  connect: () => Promise<SignedIn>,
-  finish: (code: string) => Promise<void>,
-): Promise<SignedIn> {
-  await assert.rejects(connect, /Unauthorized/i);
-  await finish(provider.redirected.get('code') ?? '');
-  return connect();
-}
-
-/** A client whose tools the user calls with `hi`. */
-function signedIn(client: Pick<ClientV2, 'callTool' | 'close'>): SignedIn {
-  const call = async (name: string) => JSON.stringify(await client.callTool({ name, arguments: { message: 'hi' } }));
-  return { call, close: () => client.close() };
-}
-
-function connectV2(url: string, mode: 'auto' | 'legacy'): Promise<SignedIn> {
-  const provider = new SignInProvider();
-  const transport = () => new TransportV2(new URL(url), { authProvider: provider });
-  const connect = async () => {
-    const client = new ClientV2({ name: 'agent', version: '1.0.0' }, { versionNegotiation: { mode } });
-    await client.connect(transport());
-    return signedIn(client);
-  };
-  return signIn(provider, connect, () => transport().finishAuth(provider.redirected));
-}
-
-function connectV1(url: string): Promise<SignedIn> {
-  const provider = new SignInProvider();
-  const transport = () => new TransportV1(new URL(url), { authProvider: provider });
-  const connect = async () => {
-    const client = new ClientV1({ name: 'agent', version: '1.0.0' });
-    await client.connect(transport() as Transport);
-    return signedIn(client as never);
-  };
-  return signIn(provider, connect, (code) => transport().finishAuth(code));
-}
-
 /** The error that the user of a client sees when a call fails. */
-function shown(client: SignedIn, tool: string): Promise<string> {
-  return client.call(tool).catch(String);
+function shown(client: AgentClient, tool: string): Promise<string> {
+  return client.call(tool, { message: 'hi' }).catch(String);
 }
 
-for (const [name, connect] of [
-  ['TypeScript SDK v1', connectV1],
-  ['TypeScript SDK v2, legacy', (url: string) => connectV2(url, 'legacy')],
-  ['TypeScript SDK v2, negotiated', (url: string) => connectV2(url, 'auto')],
-] as const) {
-  const start = async (t: TestContext): Promise<RefusingSetup & { client: SignedIn }> => {
+for (const sdk of SDKS) {
+  const { name } = sdk;
+  /** Connects, signs the user in when the SDK asks for it, and connects again. */
+  const start = async (t: TestContext): Promise<RefusingSetup & { client: AgentClient }> => {
     const setup = await startRefusingSetup(t);
-    const client = await connect(setup.url);
+    const provider = new SignInProvider();
+    await assert.rejects(sdk.connect(setup.url, provider), /Unauthorized/i);
+    await sdk.finishSignIn(setup.url, provider);
+    const client = await sdk.connect(setup.url, provider);
     t.after(() => client.close());
     return { ...setup, client };
   };
@@ -156,7 +114,7 @@ for (const [name, connect] of [
   test(`${name}: signs the user in for the scopes that cambist names`, async (t) => {
     const { client, server, url } = await start(t);
     assert.deepEqual(server.signIns, [{ clientId: 'agent', scope: SCOPE, resource: url }]);
-    assert.match(await client.call('echo'), /hi/);
+    assert.equal(await client.call('echo', { message: 'hi' }), 'hi');
   });
 
   test(`${name}: shows code and detail of a 403 and a 502`, async (t) => {
