@@ -43,9 +43,6 @@ type Repeat = (request: TokenRequest) => string | null | undefined;
 
 const REPEATED: readonly (readonly [credential: string, repeat: Repeat, method?: Method])[] = [
   ["the caller's token", ({ form }) => form.get('subject_token')],
-  ["the caller's token with a scheme", ({ form }) => `bEaReR  ${form.get('subject_token')} `],
-  ["the caller's token with padding", ({ form }) => `${form.get('subject_token')}==`],
-  ["the caller's token within another token", ({ form }) => `new.${form.get('subject_token')}`],
   ['the actor token', ({ form }) => form.get('actor_token')],
   ['the assertion of grant jwt_bearer', ({ form }) => form.get('assertion')],
   ['the client secret in the form', ({ form }) => form.get('client_secret'), 'client_secret_post'],
@@ -53,8 +50,6 @@ const REPEATED: readonly (readonly [credential: string, repeat: Repeat, method?:
   ['the client secret that signs', () => CLIENT_SECRET, 'client_secret_jwt'],
   ['the Basic user', (request) => decodeBasic(request).split(':')[0], 'client_secret_basic'],
   ['the Basic password', (request) => decodeBasic(request).split(':')[1], 'client_secret_basic'],
-  ['the Basic user and password', decodeBasic, 'client_secret_basic'],
-  ['the Basic credentials', basicOf, 'client_secret_basic'],
   ['the Authorization header', ({ headers }) => headers.authorization, 'client_secret_basic'],
   ['an extra parameter', ({ form }) => form.get('api_key')],
   ['the client id', ({ form }) => form.get('client_id')],
