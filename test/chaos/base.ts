@@ -1,21 +1,9 @@
-import {
-  type Agent,
-  createServer,
-  type IncomingMessage,
-  type OutgoingHttpHeaders,
-  request,
-  type ServerResponse,
-} from 'node:http';
-import { createServer as createSecureServer } from 'node:https';
-import type { Duplex } from 'node:stream';
+import { type Agent, type IncomingMessage, type OutgoingHttpHeaders, request, type ServerResponse } from 'node:http';
 import { parseArgs } from 'node:util';
-import type { CertificateAuthority } from '../harness/certificates.ts';
 import { eventually } from '../harness/eventually.ts';
-import { listen } from '../harness/http-server.ts';
-import type { Lifetime } from '../harness/lifetime.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 
-/** Chaos and soak share their arguments, servers that survive anything, a call, and the check of leftovers. */
+/** Chaos and soak share their arguments, a call, and the check of leftovers. */
 
 /**
  * Reads the options of a run, which are numbers, and a seed. Prints the usage if one is wrong.
@@ -44,36 +32,6 @@ export const print = (line: string): void => void process.stdout.write(`${line}\
 export function createCounts(): { readonly outcomes: ReadonlyMap<string, number>; count(outcome: string): void } {
   const outcomes = new Map<string, number>();
   return { outcomes, count: (outcome) => void outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1) };
-}
-
-/** Starts a server whose sockets may break at any time, and break after `t`. */
-export async function startToughServer(
-  t: Lifetime,
-  onRequest: (request: IncomingMessage, response: ServerResponse) => void,
-  onUpgrade: (request: IncomingMessage, socket: Duplex) => void,
-  authority?: CertificateAuthority,
-): Promise<{ readonly url: string }> {
-  const sockets = new Set<Duplex>();
-  const tolerant = (incoming: IncomingMessage, response: ServerResponse): void => {
-    for (const stream of [incoming, response]) stream.on('error', () => {});
-    onRequest(incoming, response);
-  };
-  const server =
-    authority === undefined ? createServer(tolerant) : createSecureServer(authority.issueServer(), tolerant);
-  server.on('upgrade', onUpgrade).on('clientError', (_error: Error, socket: Duplex) => socket.destroy());
-  for (const event of ['connection', 'secureConnection']) {
-    server.on(event, (socket: Duplex) => {
-      sockets.add(socket);
-      socket.on('error', () => socket.destroy());
-      socket.once('close', () => sockets.delete(socket));
-    });
-  }
-  const { port } = await listen(server);
-  t.after(() => {
-    server.close();
-    for (const socket of sockets) socket.destroy();
-  });
-  return { url: authority === undefined ? `http://127.0.0.1:${port}` : `https://localhost:${port}` };
 }
 
 /** Streams events for a time. */

@@ -3,9 +3,10 @@ import type { Duplex } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { CertificateAuthority } from '../harness/certificates.ts';
+import { startHttpServer } from '../harness/http-server.ts';
 import type { Lifetime } from '../harness/lifetime.ts';
 import type { Random } from '../harness/random.ts';
-import { startToughServer, streamEvents } from './base.ts';
+import { streamEvents } from './base.ts';
 import type { BackendIdentity, Ledger } from './ledger.ts';
 
 export type HostileBackend = Awaited<ReturnType<typeof startHostileBackend>>;
@@ -42,7 +43,8 @@ export async function startHostileBackend(
     check(request);
     upgrade(socket, backend.misbehaves ? random.int(6) : 0);
   };
-  const { url } = await startToughServer(t, onRequest, onUpgrade, tls);
+  const { url, close } = await startHttpServer(onRequest, { upgrade: onUpgrade, tls: tls?.issueServer() });
+  t.after(close);
   /** `misbehaves: false`: it echoes each request. */
   const backend = { name, credential, url: `${url}/${name}`, misbehaves: true };
   return backend;

@@ -7,7 +7,7 @@ import { createLogger } from '../../src/observability/logger.ts';
 import { anyStore } from '../external/store/programs.ts';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually, soon } from '../harness/eventually.ts';
-import { closeServer, listen } from '../harness/http-server.ts';
+import { serve } from '../harness/http-server.ts';
 import { keepParts, type Lifetime, temporaryFolder } from '../harness/lifetime.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { createRandom, type Random } from '../harness/random.ts';
@@ -192,15 +192,13 @@ async function sharedCache({ port }: HostileStore, directory: string, ledger: Le
 /** Echoes, ends or breaks off. */
 async function startTunnelEnd(t: Lifetime, random: Random): Promise<number> {
   const server = createServer({ allowHalfOpen: true }, (socket) => {
-    socket.on('error', () => {});
     const kind = random.int(4);
     if (kind === 0) return void socket.resetAndDestroy();
     if (kind === 1) return void socket.end('bye').resume();
     if (kind === 2) setTimeout(() => socket.destroy(), 300);
     socket.pipe(socket);
   });
-  t.after(() => closeServer(server));
-  return (await listen(server)).port;
+  return (await serve(t, server)).port;
 }
 
 /** Replaces `Date.now`. The monotonic clock stays right, as on a machine whose clock is set. */

@@ -9,7 +9,7 @@ import { promisify, stripVTControlCharacters } from 'node:util';
 import { describeCommand, describeProgram } from '../../src/commands/help.ts';
 import { USAGES } from '../../src/commands/usages.ts';
 import { echo, startFakeUpstream } from '../harness/fake-upstream.ts';
-import { closeServer, listen } from '../harness/http-server.ts';
+import { serve } from '../harness/http-server.ts';
 import { AGENT_MANIFEST } from '../harness/injected-pod.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
 import { BUILT_PROGRAM, runCommand } from '../harness/run-command.ts';
@@ -101,8 +101,7 @@ test('run says why it does not start', async (t) => {
 
 test('run and exec exit when they cannot start, though they have a connection to a shared cache', async (t) => {
   const store = createServer((socket) => socket.resume());
-  const { port } = await listen(store);
-  t.after(() => closeServer(store));
+  const { port } = await serve(t, store);
   const other = await startFakeUpstream(t, echo);
   const more = [
     'listen: 127.0.0.1:0',

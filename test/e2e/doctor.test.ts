@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
-import { createServer, type Socket } from 'node:net';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { doctor } from '../../src/commands/doctor.ts';
@@ -8,7 +8,7 @@ import { startAuthorizationServer } from '../harness/authorization-server.ts';
 import { callCommand } from '../harness/call-command.ts';
 import { soon } from '../harness/eventually.ts';
 import { echo, startFakeUpstream } from '../harness/fake-upstream.ts';
-import { closeServer, listen } from '../harness/http-server.ts';
+import { serve } from '../harness/http-server.ts';
 import { createLeakWatch } from '../harness/leaks.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
 import { runCommand } from '../harness/run-command.ts';
@@ -126,13 +126,7 @@ test('exits with 2 on an unknown route, on other flags, or on a file without a t
 });
 
 test('exits despite a backend that never responds and has no connect timeout', async (t) => {
-  const sockets = new Set<Socket>();
-  const silent = createServer((socket) => void sockets.add(socket.on('error', () => {})));
-  t.after(() => {
-    for (const socket of sockets) socket.destroy();
-    return closeServer(silent);
-  });
-  const upstream = `https://localhost:${(await listen(silent)).port}`;
+  const upstream = `https://localhost:${(await serve(t, createServer())).port}`;
   const routes = [{ name: 'a', match: { path: '/' }, upstream, credential: 'none', timeouts: { connect: 0 } }];
   const { write } = await startScene(t);
   const file = await write('silent.json', JSON.stringify({ version: 1, routes }));

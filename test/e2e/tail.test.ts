@@ -11,7 +11,7 @@ import { callCommand } from '../harness/call-command.ts';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually } from '../harness/eventually.ts';
 import { startFakeSetup } from '../harness/fake-setup.ts';
-import { freePort, listen } from '../harness/http-server.ts';
+import { freePort, serve } from '../harness/http-server.ts';
 import { BUILT_PROGRAM } from '../harness/run-command.ts';
 
 const authority = createCertificateAuthority();
@@ -93,8 +93,7 @@ test('reports a server that is not the admin listener, prints nothing of its res
     };
     return more();
   });
-  const { port } = await listen(server);
-  t.after(() => server.close());
+  const { port } = await serve(t, server);
   for (body of ['\u001b[2Jowned', '{}', 'null', '{"last":1,"missed":0,"decisions":{}}', undefined]) {
     const { code, stdout, stderr } = await callCommand(tail, ['--admin', `127.0.0.1:${port}`]);
     assert.deepEqual([code, stdout], [1, ''], body);

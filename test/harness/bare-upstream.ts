@@ -5,7 +5,7 @@ import { Http1Dispatcher } from '../../src/transport/http1/dispatcher.ts';
 import { type CertificateAuthority, createCertificateAuthority } from './certificates.ts';
 import { eventually } from './eventually.ts';
 import { follow, type Reactions, type RequestOptions } from './followed.ts';
-import { listen } from './http-server.ts';
+import { serve } from './http-server.ts';
 
 /** Long enough for bytes to arrive over loopback. */
 export const ARRIVED_MS = 30;
@@ -63,7 +63,6 @@ export async function startBareUpstream(
     connections.push(connection);
     // Packets are sent at once.
     socket.setNoDelay(true);
-    socket.on('error', () => {});
     socket.on('end', () => {
       connection.hasEnded = true;
     });
@@ -76,11 +75,7 @@ export async function startBareUpstream(
     authority === undefined
       ? createServer(take)
       : createTlsServer(authority.issueServer({ hosts: ['localhost', host] }), take);
-  const { port, family } = await listen(server, 0, host);
-  t.after(() => {
-    for (const { socket } of connections) socket.destroy();
-    server.close();
-  });
+  const { port, family } = await serve(t, server, host);
   const name = family === 'IPv6' ? `[${host}]` : host;
   return { origin: `${authority === undefined ? 'http' : 'https'}://${name}:${port}`, connections };
 }

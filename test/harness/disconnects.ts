@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { createServer as createSecureServer } from 'node:https';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex, Writable } from 'node:stream';
 import type { TestContext } from 'node:test';
@@ -9,7 +8,7 @@ import type { RunningApp } from './app.ts';
 import type { CertificateAuthority } from './certificates.ts';
 import { eventually, soon } from './eventually.ts';
 import { connectRaw, type RawConnection } from './http-call.ts';
-import { listen } from './http-server.ts';
+import { startHttpServer } from './http-server.ts';
 import { sumSamples } from './metric-samples.ts';
 
 /** All ways in which a caller can disconnect. */
@@ -237,7 +236,6 @@ export function writeEndlessly(stream: Writable): void {
 
 /** A backend that remembers which requests are open. It responds as the path says, and without such a word never. */
 export async function startLeftBackend(t: TestContext, authority?: CertificateAuthority) {
-  const sockets = new Set<Duplex>();
   const requests: { url: string; resume(): unknown }[] = [];
   const open = new Set<string>();
   const begin = (request: IncomingMessage, ending: Duplex | ServerResponse): (() => void) => {
@@ -260,7 +258,7 @@ export async function startLeftBackend(t: TestContext, authority?: CertificateAu
     }
     if (url.includes('endless')) writeEndlessly(response);
   };
-  const onUpgrade = (request: IncomingMessage, socket: Duplex): void => {
+  const upgrade = (request: IncomingMessage, socket: Duplex): void => {
     const end = begin(request, socket);
     const { url = '' } = request;
     requests.push({ url: '', resume: () => socket.resume() });
@@ -271,20 +269,10 @@ export async function startLeftBackend(t: TestContext, authority?: CertificateAu
     if (!url.includes('unread')) socket.resume();
     if (url.includes('endless')) writeEndlessly(socket);
   };
-  const isPlain = authority === undefined;
-  const server = isPlain ? createServer(onRequest) : createSecureServer(authority.issueServer(), onRequest);
-  server.on('upgrade', onUpgrade);
-  server.on(isPlain ? 'connection' : 'secureConnection', (socket: Duplex) => {
-    sockets.add(socket);
-    socket.on('error', () => socket.destroy());
-  });
-  const { port } = await listen(server);
-  t.after(() => {
-    server.close();
-    for (const socket of sockets) socket.destroy();
-  });
+  const { url, close } = await startHttpServer(onRequest, { upgrade, tls: authority?.issueServer() });
+  t.after(close);
   return {
-    url: isPlain ? `http://127.0.0.1:${port}` : `https://localhost:${port}`,
+    url,
     /** Settles when it has so many requests whose path begins so. */
     arrived: (prefix: string, count = 1): Promise<void> =>
       eventually(`the backend has it: ${prefix}`, () => {

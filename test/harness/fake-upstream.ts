@@ -1,10 +1,10 @@
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
-import { createServer, type Socket } from 'node:net';
+import { createServer } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
 import { deferred } from './eventually.ts';
 import { sendResponse } from './fake-authorization-server.ts';
-import { closeServer, type HttpServerOptions, listen, startHttpServer } from './http-server.ts';
+import { type HttpServerOptions, serve, startHttpServer } from './http-server.ts';
 import type { Lifetime } from './lifetime.ts';
 
 export type UpstreamRequest = ReturnType<typeof receive>;
@@ -57,10 +57,7 @@ function receive(message: IncomingMessage, response: ServerResponse) {
 export async function startRawUpstream(t: Lifetime, bytes: string, afterwards: 'end' | 'reset' | 'keep') {
   const received: string[] = [];
   const server = createServer((socket) => {
-    sockets.add(socket);
     const index = received.push('') - 1;
-    socket.once('close', () => sockets.delete(socket));
-    socket.on('error', () => socket.destroy());
     socket.on('data', (chunk) => {
       received[index] += chunk.toString('latin1');
     });
@@ -71,12 +68,7 @@ export async function startRawUpstream(t: Lifetime, bytes: string, afterwards: '
       });
     });
   });
-  const sockets = new Set<Socket>();
-  const { port } = await listen(server);
-  t.after(() => {
-    for (const socket of sockets) socket.destroy();
-    return closeServer(server);
-  });
+  const { port } = await serve(t, server);
   return { url: `http://127.0.0.1:${port}`, received };
 }
 

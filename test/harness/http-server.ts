@@ -4,6 +4,7 @@ import { createServer, type IncomingMessage, type RequestListener } from 'node:h
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo, Server as NetServer } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { Lifetime } from './lifetime.ts';
 
 /** The certificate of a TLS server, in PEM format. */
 export interface ServerTls {
@@ -14,7 +15,7 @@ export interface ServerTls {
 }
 
 export interface HttpServerOptions {
-  tls?: ServerTls;
+  tls?: ServerTls | undefined;
   /** The default, 0, is any available port. */
   port?: number;
   /** Listens on this address, and has this origin as URL. By default, listens on loopback. */
@@ -22,21 +23,22 @@ export interface HttpServerOptions {
   upgrade?: (request: IncomingMessage, socket: Duplex) => void;
 }
 
-/** Starts a server on loopback, at `http://127.0.0.1:…`, or `https://localhost:…` with TLS. `close` also closes its connections. */
+/**
+ * Starts a server on loopback, at `http://127.0.0.1:…`, or `https://localhost:…` with TLS. Its connections may break at any time, and
+ * `close` closes them.
+ */
 export async function startHttpServer(listener: RequestListener, options: HttpServerOptions = {}) {
   const { tls, port = 0, at, upgrade } = options;
   const server = tls === undefined ? createServer(listener) : createTlsServer(tlsOptions(tls), listener);
   if (upgrade !== undefined) server.on('upgrade', upgrade);
+  server.on('request', (_request, response) => response.on('error', () => {}));
+  const close = keepConnections(server);
   const address = await listen(server, port, at?.address);
   const local = tls === undefined ? `http://127.0.0.1:${address.port}` : `https://localhost:${address.port}`;
   return {
     url: at?.origin ?? local,
     port: address.port,
-    close: () => {
-      const closed = closeServer(server);
-      server.closeAllConnections();
-      return closed;
-    },
+    close,
   };
 }
 
@@ -57,6 +59,30 @@ export function closeServer(server: NetServer): Promise<void> {
     if (!server.listening) resolve();
     else server.close((error) => (error === undefined ? resolve() : reject(error)));
   });
+}
+
+/** A connection that breaks is closed. @returns closes the server and its connections */
+function keepConnections(server: NetServer): () => Promise<void> {
+  const sockets = new Set<Duplex>();
+  for (const event of ['connection', 'secureConnection']) {
+    server.on(event, (socket: Duplex) => {
+      sockets.add(socket);
+      socket.on('error', () => socket.destroy());
+      socket.once('close', () => sockets.delete(socket));
+    });
+  }
+  return () => {
+    const closed = closeServer(server);
+    for (const socket of sockets) socket.destroy();
+    return closed;
+  };
+}
+
+/** Listens until `t` ends, or until `close`. Connections may break at any time. */
+export async function serve(t: Lifetime, server: NetServer, host?: string) {
+  const close = keepConnections(server);
+  t.after(close);
+  return { ...(await listen(server, 0, host)), close };
 }
 
 /** Systems choose ports for port 0 and for connections above this range, so no other program is given one of these by chance. */

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
-import { createServer, type IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { closeServer, listen } from './http-server.ts';
+import { sendResponse } from './fake-authorization-server.ts';
+import { startHttpServer } from './http-server.ts';
 import type { Lifetime } from './lifetime.ts';
 
 type Handshake = ReturnType<typeof receive>;
@@ -13,24 +14,19 @@ const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
 
 /** A WebSocket server that echoes texts. It supports only short texts in unfragmented frames. */
 export async function startWebSocketServer(t: Lifetime) {
-  const sockets = new Set<Duplex>();
-  const server = createServer((request, response) => {
-    response.writeHead(200, { 'content-type': 'application/json' });
-    response.end(JSON.stringify({ method: request.method, url: request.url, rawHeaders: request.rawHeaders }));
-  });
-  server.on('upgrade', (request, socket) => {
-    sockets.add(socket);
-    socket.on('error', () => socket.destroy());
-    socket.once('close', () => sockets.delete(socket));
+  const upgrade = (request: IncomingMessage, socket: Duplex): void => {
     const handshake = receive(request, socket);
     running.handshakes.push(handshake);
     const refusal = running.refusal(handshake);
     if (refusal !== undefined) socket.end(refusal);
     else acceptWebSocket(request, socket, running.greeting);
-  });
-  const { port } = await listen(server);
+  };
+  const onRequest = ({ method, url, rawHeaders }: IncomingMessage, response: ServerResponse): void =>
+    sendResponse(response, 200, { method, url, rawHeaders });
+  const { url, port, close } = await startHttpServer(onRequest, { upgrade });
+  t.after(close);
   const running = {
-    url: `http://127.0.0.1:${port}`,
+    url,
     port,
     handshakes: [] as Handshake[],
     /** Returns a response that refuses the handshake and closes the connection; undefined to accept. */
@@ -38,12 +34,6 @@ export async function startWebSocketServer(t: Lifetime) {
     /** A text frame sent in the same write as the handshake response. */
     greeting: undefined as string | undefined,
   };
-  t.after(() => {
-    for (const socket of sockets) socket.destroy();
-    const closed = closeServer(server);
-    server.closeAllConnections();
-    return closed;
-  });
   return running;
 }
 

@@ -167,8 +167,7 @@ async function startSlow(t: TestContext, handler: UpstreamHandler = echo, keys: 
 }
 
 async function behindSlowTls(t: TestContext, port: number) {
-  const slow = await startSlowTls(port, authority.issueServer());
-  t.after(slow.close);
+  const slow = await startSlowTls(t, port, authority.issueServer());
   const ca = folderOf(t).write('ca.pem', authority.cert);
   return { slow, behind: { upstream: slow.url, tls: { ca: { file: ca } } } };
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { createServer, type Socket } from 'node:net';
+import { createServer } from 'node:net';
 import type { TestContext } from 'node:test';
 import { systemClock } from '../../src/clock/clock.ts';
 import type { ReportedFinding } from '../../src/commands/doctor.ts';
@@ -17,7 +17,7 @@ import {
   type TokenRequest,
 } from '../harness/fake-authorization-server.ts';
 import { echo, type FakeUpstream, startFakeUpstream, type UpstreamHandler } from '../harness/fake-upstream.ts';
-import { closeServer, listen } from '../harness/http-server.ts';
+import { serve } from '../harness/http-server.ts';
 
 export interface DoctorOptions {
   token?: string;
@@ -94,16 +94,10 @@ export function startEcho(t: TestContext, tls?: Certificate & { clientCa?: strin
 
 /** Accepts connections, and sends a text or nothing. @returns its port */
 export async function startTcpServer(t: TestContext, text?: string): Promise<number> {
-  const sockets = new Set<Socket>();
   const server = createServer((socket) => {
-    sockets.add(socket.on('error', () => {}));
     if (text !== undefined) socket.end(text);
   });
-  t.after(() => {
-    for (const socket of sockets) socket.destroy();
-    return closeServer(server);
-  });
-  return (await listen(server)).port;
+  return (await serve(t, server)).port;
 }
 
 /** The findings on a backend of a route that exchanges tokens, as `severity code`. */

@@ -5,7 +5,7 @@ import { connect, createServer } from 'node:tls';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually, soon } from '../harness/eventually.ts';
 import { connectRaw, rawConnection } from '../harness/http-call.ts';
-import { freePort, listen } from '../harness/http-server.ts';
+import { freePort, serve } from '../harness/http-server.ts';
 import { get, INTERCEPTED, type InterceptedOptions, secured, startIntercepted } from '../harness/intercepted.ts';
 
 /** A gateway that also listens where names and packets lead. */
@@ -85,8 +85,7 @@ test('passes the bytes of a host that forward_proxy.connect allows untouched', a
   const authority = createCertificateAuthority('of the server');
   const { cert, key } = authority.issueServer({ hosts: ['localhost'] });
   const server = createServer({ cert, key }, (socket) => socket.end(`served ${socket.servername}`));
-  const { port } = await listen(server);
-  t.after(() => server.close());
+  const { port } = await serve(t, server);
   const { app } = await startIntercepted(t, {
     // The same port, on another address than the server.
     listen: [`[::1]:${port}`],
@@ -127,8 +126,7 @@ test('opens no tunnel to an unreachable host or to a listener of cambist, by CON
 /** Passes connections to a host that reads everything and says nothing. */
 async function startPassing(t: TestContext, limits: object = {}) {
   const server = createTcpServer((socket) => socket.on('error', () => {}).resume());
-  const { port } = await listen(server);
-  t.after(() => server.close());
+  const { port } = await serve(t, server);
   const { app, config } = await startIntercepted(t, {
     listen: [`[::1]:${port}`],
     top: { forward_proxy: { connect: [`localhost:${port}`] }, limits },

@@ -10,7 +10,7 @@ import { eventually, soon } from '../harness/eventually.ts';
 import { echo, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { type GatewayOptions, startGateway } from '../harness/gateway.ts';
 import { connectRaw } from '../harness/http-call.ts';
-import { listen } from '../harness/http-server.ts';
+import { serve } from '../harness/http-server.ts';
 import { words } from '../harness/words.ts';
 
 /** A gateway with a route that matches a host name, for an agent that uses HTTP_PROXY. */
@@ -188,18 +188,13 @@ test('returns 502 when the server of a tunnel is unreachable', async (t) => {
 });
 
 /** A tunnel to a server with the given behaviour, and the client at its other side. */
-async function startTunnel(t: TestContext, serve: (socket: Socket) => void, top: Record<string, unknown> = {}) {
+async function startTunnel(t: TestContext, behave: (socket: Socket) => void, top: Record<string, unknown> = {}) {
   const sockets: Socket[] = [];
   const server = createServer({ allowHalfOpen: true }, (socket) => {
-    socket.on('error', () => socket.destroy());
     sockets.push(socket);
-    serve(socket);
+    behave(socket);
   });
-  const { port } = await listen(server);
-  t.after(() => {
-    for (const socket of sockets) socket.destroy();
-    server.close();
-  });
+  const { port } = await serve(t, server);
   const { app, authority } = await startTunnelTo(t, port, top);
   const client = await sendConnect(app, authority);
   await soon('the tunnel opens', client.until('Established\r\n\r\n'));

@@ -11,7 +11,7 @@ import { startFakeAuthorizationServer } from '../harness/fake-authorization-serv
 import { echo, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { startGateway } from '../harness/gateway.ts';
 import { assertProblem, call } from '../harness/http-call.ts';
-import { closeServer, listen } from '../harness/http-server.ts';
+import { serve } from '../harness/http-server.ts';
 import { temporaryFolder, writerInto } from '../harness/lifetime.ts';
 
 const authority = createCertificateAuthority();
@@ -107,8 +107,7 @@ test('returns ERR_CREDENTIAL_UNAVAILABLE when our own TLS file is missing or mal
 
 test('distinguishes an untrusted certificate and plain http from an unreachable upstream and one that is silent', async (t) => {
   const mute = createTlsServer({ ...authority.issueServer(), SNICallback: () => {} });
-  t.after(() => closeServer(mute));
-  const { port } = await listen(mute);
+  const { port } = await serve(t, mute);
   const untrusted = await startFakeUpstream(t, echo, { tls: authority.issueServer() });
   const plain = (await startFakeUpstream(t, echo)).url.replace('http:', 'https:');
   const upstreams = { mute: `https://localhost:${port}`, away: 'https://localhost:1', untrusted: untrusted.url, plain };

@@ -6,7 +6,7 @@ import { WebSocket } from 'undici';
 import { eventually, soon } from '../harness/eventually.ts';
 import { type Gateway, startGateway } from '../harness/gateway.ts';
 import { connectRaw, sendRaw } from '../harness/http-call.ts';
-import { closeServer, listen } from '../harness/http-server.ts';
+import { serve } from '../harness/http-server.ts';
 import { startWebSocketServer } from '../harness/web-socket-server.ts';
 
 const LONG_BYTES = 16 * 1024 * 1024;
@@ -207,16 +207,12 @@ test('keeps a pipelined handshake out of the response to an earlier request', as
 test('forwards bytes that a caller sends before the handshake response, in order and once', async (t) => {
   const backend: { socket?: Socket; text: string } = { text: '' };
   const server = createServer((socket) => {
-    backend.socket = socket.on('error', () => socket.destroy());
+    backend.socket = socket;
     socket.on('data', (chunk) => {
       backend.text += chunk;
     });
   });
-  const { port } = await listen(server);
-  t.after(() => {
-    backend.socket?.destroy();
-    return closeServer(server);
-  });
+  const { port } = await serve(t, server);
   const gateway = await startGateway(t, { route: { upstream: `http://127.0.0.1:${port}` } });
   const client = await sendHandshake(gateway, 'early,');
   t.after(() => client.socket.destroy());

@@ -2,11 +2,12 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
-import { findLeftovers, print, startToughServer, streamEvents } from '../chaos/base.ts';
+import { findLeftovers, print, streamEvents } from '../chaos/base.ts';
 import { type CambistProcess, startCambist } from '../harness/cambist-process.ts';
 import { type CertificateAuthority, createCertificateAuthority } from '../harness/certificates.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
-import { keepParts, type Lifetime } from '../harness/lifetime.ts';
+import { startHttpServer } from '../harness/http-server.ts';
+import { keepParts } from '../harness/lifetime.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { openFiles, residentBytes } from '../harness/process-figures.ts';
 import { createRandom } from '../harness/random.ts';
@@ -46,14 +47,14 @@ const SWITCHED = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpg
 export async function runSoak({ seed, ms, rate }: SoakOptions): Promise<SoakResult> {
   const lifetime = keepParts();
   const authority = createCertificateAuthority();
-  const backends = await startBackends(lifetime, authority);
+  const [plain, secure] = [lifetime.keep(await startBackend()), lifetime.keep(await startBackend(authority))];
   const server = await startFakeAuthorizationServer(lifetime);
   server.behaviour = () => {
     server.requests.length = 0;
     return { kind: 'issue', ttlSeconds: TOKEN_SECONDS, fields: { expires_in: TOKEN_SECONDS } };
   };
   let reloads = 0;
-  const configOf = (directory: string) => soakConfig(server.issuer, backends, directory, reloads);
+  const configOf = (directory: string) => soakConfig(server.issuer, [plain.url, secure.url], directory, reloads);
   const cambist = await startCambist(lifetime, {
     config: configOf,
     files: { 'client-secret': 'throwaway-secret', 'ca.pem': authority.cert },
@@ -118,12 +119,7 @@ async function findLeft(cambist: CambistProcess, idleHandles: number): Promise<s
 }
 
 /** Each reload changes a key that keeps the cached tokens valid. */
-function soakConfig(
-  issuer: string,
-  { url, secureUrl }: Awaited<ReturnType<typeof startBackends>>,
-  directory: string,
-  reloads: number,
-) {
+function soakConfig(issuer: string, [url, secureUrl]: [string, string], directory: string, reloads: number) {
   const timeouts = { connect: '5s', stall: reloads % 2 === 0 ? '2s' : '3s' };
   const ca = { file: join(directory, 'ca.pem') };
   return {
@@ -144,8 +140,8 @@ function soakConfig(
   };
 }
 
-/** Two backends that respond well. The path says how: `stream` streams events, `hold` never responds, `unread` reads late. */
-async function startBackends(t: Lifetime, authority: CertificateAuthority) {
+/** A backend that responds well. The path says how: `stream` streams events, `hold` never responds, `unread` reads late. */
+function startBackend(authority?: CertificateAuthority) {
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     const { url = '' } = request;
     // A server of Node keeps the stream of a caller that has left until its data is read.
@@ -159,12 +155,10 @@ async function startBackends(t: Lifetime, authority: CertificateAuthority) {
       response.end(RESULT);
     }
   };
-  const onUpgrade = (_request: IncomingMessage, socket: Duplex): void => {
+  const upgrade = (_request: IncomingMessage, socket: Duplex): void => {
     socket.write(SWITCHED);
     socket.on('data', (chunk) => socket.write(chunk));
     socket.on('end', () => socket.end());
   };
-  const plain = await startToughServer(t, onRequest, onUpgrade);
-  const secure = await startToughServer(t, onRequest, onUpgrade, authority);
-  return { url: plain.url, secureUrl: secure.url };
+  return startHttpServer(onRequest, { upgrade, tls: authority?.issueServer() });
 }

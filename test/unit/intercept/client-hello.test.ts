@@ -8,7 +8,7 @@ import { type FirstBytes, readClientHello, readFirstBytes } from '../../../src/i
 import { type RedirectedOptions, serveRedirected } from '../../../src/intercept/redirected.ts';
 import { createDetachedSockets } from '../../../src/proxy/detached.ts';
 import { eventually, soon } from '../../harness/eventually.ts';
-import { listen } from '../../harness/http-server.ts';
+import { listen, serve } from '../../harness/http-server.ts';
 
 /** The first bytes that Node's client sends. */
 async function clientHello(servername: string): Promise<Buffer> {
@@ -115,15 +115,10 @@ test('never throws, whatever the bytes are', async () => {
 /** The end of a connection that a client has opened, as cambist has it. */
 async function accepted(t: TestContext): Promise<{ client: Socket; socket: Socket }> {
   const server = createServer({ allowHalfOpen: true });
-  const { port } = await listen(server);
-  const client = connect({ port, host: '127.0.0.1', noDelay: true, allowHalfOpen: true });
+  const { port } = await serve(t, server);
+  const client = connect({ port, host: '127.0.0.1', noDelay: true, allowHalfOpen: true }).on('error', () => {});
+  t.after(() => client.destroy());
   const [socket] = (await once(server, 'connection')) as [Socket];
-  for (const each of [client, socket]) each.on('error', () => {});
-  t.after(() => {
-    server.close();
-    client.destroy();
-    socket.destroy();
-  });
   return { client, socket };
 }
 

@@ -11,7 +11,7 @@ import { excludedRoutes, interceptedHosts } from '../../../src/intercept/hosts.t
 import { createOwnAddresses } from '../../../src/intercept/interception.ts';
 import { createAuthority, exportKey, nameConstraintsOf, permitsHost } from '../../../src/transport/certificates.ts';
 import { configOf } from '../../harness/app.ts';
-import { listen } from '../../harness/http-server.ts';
+import { serve } from '../../harness/http-server.ts';
 import { secured } from '../../harness/intercepted.ts';
 import { temporaryFolder } from '../../harness/lifetime.ts';
 
@@ -26,8 +26,7 @@ async function connected(t: TestContext, secureContext: SecureContext, more: Con
   const server = createServer((socket) => {
     new TLSSocket(socket, { isServer: true, secureContext }).on('error', () => {});
   });
-  const { port } = await listen(server);
-  t.after(() => server.close());
+  const { port } = await serve(t, server);
   const own = { port, host: '127.0.0.1', ca: authority.cert, checkServerIdentity: () => undefined };
   const { socket } = await secured(connect({ ...own, ...more }));
   t.after(() => socket.destroy());

@@ -9,7 +9,7 @@ import type { HandshakeFailure } from '../../../src/observability/proxy-observer
 import { ARRIVAL, type Arrived, setArrival } from '../../../src/proxy/arrival.ts';
 import { createAuthority } from '../../../src/transport/certificates.ts';
 import { eventually, soon } from '../../harness/eventually.ts';
-import { listen } from '../../harness/http-server.ts';
+import { serve } from '../../harness/http-server.ts';
 import { secured } from '../../harness/intercepted.ts';
 
 const HOST = 'mcp.example.com';
@@ -43,7 +43,6 @@ async function startBridge(
   const sockets = new Set<Socket>();
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     sockets.add(socket);
-    socket.on('error', () => socket.destroy());
     const arrival = { host, ...(serverName !== undefined && { serverName }) };
     bridge.accept(socket, arrival, (secure) => {
       served.push(secure);
@@ -51,11 +50,7 @@ async function startBridge(
       secure.resume();
     });
   });
-  const { port } = await listen(server);
-  t.after(() => {
-    server.close();
-    for (const socket of sockets) socket.destroy();
-  });
+  const { port } = await serve(t, server);
   return { port, failures, served, sockets };
 }
 

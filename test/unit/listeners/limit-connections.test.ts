@@ -11,7 +11,7 @@ import { createCertificateAuthority } from '../../harness/certificates.ts';
 import { get, post } from '../../harness/disconnects.ts';
 import { eventually, soon } from '../../harness/eventually.ts';
 import { connectRaw } from '../../harness/http-call.ts';
-import { listen } from '../../harness/http-server.ts';
+import { listen, serve } from '../../harness/http-server.ts';
 
 const SERVED = /\r\n\r\nserved$/;
 
@@ -31,11 +31,7 @@ async function startLimited(t: TestContext, max: number, onRequest: RequestListe
     http: server,
     onDropped: (count) => reported.push(count),
   });
-  const { port } = await listen(server);
-  t.after(() => {
-    for (const socket of accepted) socket.destroy();
-    server.close();
-  });
+  const { port } = await serve(t, server);
   const connect = async () => {
     const before = accepted.length;
     const connection = await connectRaw(`http://127.0.0.1:${port}`);

@@ -3,7 +3,7 @@ import { createServer } from 'node:http';
 import { type TestContext, test } from 'node:test';
 import { createClientErrorHandler } from '../../../src/proxy/client-error.ts';
 import { connectRaw } from '../../harness/http-call.ts';
-import { listen } from '../../harness/http-server.ts';
+import { serve } from '../../harness/http-server.ts';
 
 async function startServer(t: TestContext, headersTimeout = 60_000) {
   const limits = { maxHeaderSize: 1024, headersTimeout, connectionsCheckingInterval: 50 };
@@ -13,11 +13,7 @@ async function startServer(t: TestContext, headersTimeout = 60_000) {
   const lines: unknown[] = [];
   const warn = (fields: unknown, message?: string) => lines.push([fields, message]);
   server.on('clientError', createClientErrorHandler({ warn }));
-  const { port } = await listen(server);
-  t.after(() => {
-    server.closeAllConnections();
-    server.close();
-  });
+  const { port } = await serve(t, server);
   return { url: `http://127.0.0.1:${port}`, lines };
 }
 

@@ -7,21 +7,17 @@ import { createStallWatch } from '../../../src/proxy/stall-watch.ts';
 import { join, readEarlyBytes } from '../../../src/proxy/tunnel.ts';
 import { DISCONNECTS } from '../../harness/disconnects.ts';
 import { soon } from '../../harness/eventually.ts';
-import { closeServer, listen } from '../../harness/http-server.ts';
+import { serve } from '../../harness/http-server.ts';
 
 /** Both ends of a connection, which stay open until the test closes them. */
 async function socketPair(t: TestContext): Promise<[near: Socket, far: Socket]> {
   const server = createServer({ allowHalfOpen: true });
   const accepted = new Promise<Socket>((resolve) => server.once('connection', resolve));
-  const { port } = await listen(server);
+  const { port } = await serve(t, server);
   const near = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
   const far = await accepted;
-  for (const socket of [near, far]) socket.on('error', () => socket.destroy());
-  t.after(() => {
-    near.destroy();
-    far.destroy();
-    return closeServer(server);
-  });
+  near.on('error', () => near.destroy());
+  t.after(() => near.destroy());
   return [near, far];
 }
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { createServer, type Socket } from 'node:net';
+import { createServer } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import {
   ClientClosedError,
@@ -14,7 +14,7 @@ import { openSharedCache } from '../../../src/shared-cache/shared-cache.ts';
 import { connectStore } from '../../../src/shared-cache/store-connection.ts';
 import { labelOf, problemOf, StoreTimeoutError } from '../../../src/shared-cache/store-problems.ts';
 import { eventually } from '../../harness/eventually.ts';
-import { closeServer, listen } from '../../harness/http-server.ts';
+import { serve } from '../../harness/http-server.ts';
 import { createMemoryStore, type MemoryStore } from '../../harness/memory-store.ts';
 import { loggerWithLines } from '../observability/log-lines.ts';
 import { keysWhile, SHARED, startAlone, startReplica } from './replica.ts';
@@ -200,24 +200,15 @@ const confirmed = (word: string, names: readonly string[]): string =>
 
 /** A server that knows as many commands as the test sends. */
 async function startServer(t: TestContext, reply: (command: string, args: readonly string[]) => string) {
-  const sockets = new Set<Socket>();
   const server = createServer((socket) => {
-    sockets.add(socket);
-    socket.on('error', () => {}).setEncoding('utf8');
-    socket.on('data', (text: string) => {
+    socket.setEncoding('utf8').on('data', (text: string) => {
       for (const sent of text.split(/(?=\*\d+\r\n)/)) {
         const [command = '', ...args] = [...sent.matchAll(/\$\d+\r\n(.*)\r\n/g)].map(([, word]) => String(word));
         socket.write(reply(command.toUpperCase(), args));
       }
     });
   });
-  const { port } = await listen(server);
-  const close = (): Promise<void> => {
-    for (const socket of sockets) socket.destroy();
-    return closeServer(server);
-  };
-  t.after(close);
-  return { port, close };
+  return serve(t, server);
 }
 
 test('a connection that is destroyed while sentinels name a dead primary leaves no client that reconnects', async (t) => {

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { once } from 'node:events';
-import { type AddressInfo, isIP } from 'node:net';
+import { isIP } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { connect, createServer } from 'node:tls';
 import {
@@ -12,6 +11,7 @@ import {
   issueCertificate,
 } from '../../../src/transport/certificates.ts';
 import { rememberNames } from '../../../src/transport/known-names.ts';
+import { serve } from '../../harness/http-server.ts';
 
 const HOUR_MS = 3_600_000;
 const LIFETIME = { notBefore: new Date(Date.now() - HOUR_MS), notAfter: new Date(Date.now() + HOUR_MS) };
@@ -68,10 +68,7 @@ test('an authority can be created again for a stored key', () => {
 async function verify(t: TestContext, authority: CertificateAuthority, host: string): Promise<string | undefined> {
   const server = createServer(issueServer(authority, [host]), (socket) => socket.end());
   server.on('tlsClientError', () => {});
-  server.listen(0, '127.0.0.1');
-  t.after(() => server.close());
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
+  const { port } = await serve(t, server);
   const name = isIP(host) === 0 ? { servername: host } : {};
   // Any host is served from 127.0.0.1, so that a client would refuse the name of another address.
   const options = { port, host: '127.0.0.1', ca: authority.cert, checkServerIdentity: () => undefined };

@@ -6,7 +6,7 @@ import { createConnector } from '../../../src/transport/connector.ts';
 import { createDnsLookup, parseResolverConfig, searchedNames } from '../../../src/transport/dns-lookup.ts';
 import { createSystemLookup } from '../../../src/transport/system-lookup.ts';
 import { soon } from '../../harness/eventually.ts';
-import { closeServer, listen } from '../../harness/http-server.ts';
+import { serve } from '../../harness/http-server.ts';
 
 const failure = (code: string): Error => Object.assign(new Error(code), { code });
 
@@ -124,9 +124,7 @@ test('reports a name that DNS did not resolve in time', async () => {
 
 test('reports a peer that was found and did not respond in time', async (t) => {
   // It accepts the connection, and never responds to the TLS handshake.
-  const server = createServer((socket) => void socket.on('error', () => {}).resume());
-  t.after(() => closeServer(server));
-  const { port } = await listen(server);
+  const { port } = await serve(t, createServer());
   const found: LookupFunction = (_name, _options, callback) =>
     setImmediate(() => callback(null, [{ address: '127.0.0.1', family: 4 }]));
   const error = await failureWith(found, `https://a.example.com:${port}`);

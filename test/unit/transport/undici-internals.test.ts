@@ -4,7 +4,7 @@ import { createServer, Socket } from 'node:net';
 import { test } from 'node:test';
 import { buildConnector } from 'undici';
 import wasm from 'undici/lib/llhttp/llhttp_simd-wasm.js';
-import { closeServer, listen } from '../../harness/http-server.ts';
+import { serve } from '../../harness/http-server.ts';
 
 /** cambist uses one module that undici does not export officially, and one undocumented return value. */
 const REMEDY =
@@ -43,8 +43,7 @@ test("undici's build of llhttp imports exactly the callbacks that are given", ()
 
 test("undici's connector returns its socket at once", async (t) => {
   const server = createServer((socket) => void socket.destroy());
-  t.after(() => closeServer(server));
-  const { port } = await listen(server);
+  const { port } = await serve(t, server);
   const options = { host: `127.0.0.1:${port}`, hostname: '127.0.0.1', protocol: 'http:', port: String(port) };
   const returned: unknown = buildConnector({})(options, () => {});
   assert.ok(returned instanceof Socket, REMEDY);
