@@ -75,23 +75,10 @@ const WRITING = fc.record({
 const SURROUNDINGS = fc.record({
   ending: fc.constantFrom('', '\n', '\n# end\n', '\n# end', '\n\n\n', '\n...\n', '\n---\n# empty\n'),
   beginning: fc.constantFrom(
-    '',
-    '---\n',
-    '# first\n',
-    '\uFEFF',
-    '%YAML 1.1\n--- # one\n',
-    '---\n---\n',
-    'kind: A\n---\n',
+    ...['', '---\n', '# first\n', '\uFEFF', '%YAML 1.1\n--- # one\n', '---\n---\n', 'kind: A\n---\n'],
   ),
   newline: fc.constantFrom('\n', '\n', '\r\n'),
 });
-
-function surround(
-  text: string,
-  { beginning, ending, newline }: Record<'beginning' | 'ending' | 'newline', string>,
-): string {
-  return (beginning + text + ending).replaceAll('\n', newline);
-}
 
 /** Changes of the form of a line that often leave its content. */
 const DECORATIONS: readonly ((line: string) => string)[] = [
@@ -132,11 +119,11 @@ function read(text: string): Json {
 test('changes the text of a pod so that it contains the injected pod, and restores its content', () => {
   fc.assert(
     fc.property(ANY_POD, ANY_FLAGS, ANY_FLAGS, WRITING, DECORATED, SURROUNDINGS, (...given) => {
-      const [pod, flags, others, style, decorations, surroundings] = given;
+      const [pod, flags, others, style, decorations, { beginning, ending, newline }] = given;
       const written = stringify(pod, { version: '1.1', schema: 'yaml-1.1', ...style }).trimEnd();
       // The lines at the end belong to a scalar that keeps them.
-      const before = parseAllDocuments(written + surroundings.ending, READING)[0]?.toJS() as JsonObject;
-      const text = surround(decorate(written, decorations), surroundings);
+      const before = parseAllDocuments(written + ending, READING)[0]?.toJS() as JsonObject;
+      const text = (beginning + decorate(written, decorations) + ending).replaceAll('\n', newline);
       const { text: injected, notes } = injectText(text, flags);
       const { template } = inject(before, flags);
       const documents = parseAllDocuments(injected, READING).map((document) => document.toJS() as Json);
@@ -155,27 +142,12 @@ test('changes the text of a pod so that it contains the injected pod, and restor
 
 test('refuses a text or returns it unchanged, and throws no other error', () => {
   const line = fc.constantFrom(
-    '---',
-    '...',
-    '%YAML 1.1',
-    'kind: Pod',
-    'apiVersion: v1',
-    'spec:',
-    '  containers:',
-    '  - name: a',
-    '&a *a',
-    '? x',
-    '\t',
-    '# c',
-    '{',
-    '<<: *a',
+    ...['---', '...', '%YAML 1.1', 'kind: Pod', 'apiVersion: v1', 'spec:', '  containers:', '  - name: a'],
+    ...['&a *a', '? x', '\t', '# c', '{', '<<: *a'],
   );
-  const text = fc.oneof(
-    fc.string(),
-    fc.array(line, { maxLength: 8 }).map((lines) => lines.join('\n')),
-  );
+  const lines = fc.array(line, { maxLength: 8 }).map((list) => list.join('\n'));
   fc.assert(
-    fc.property(text, (given) => {
+    fc.property(fc.oneof(fc.string(), lines), (given) => {
       const unchanged = (manifest: Json) => ({ manifest, notes: [] });
       try {
         assert.equal(readStream(given, 'f').change(unchanged).text, given);
