@@ -22,8 +22,7 @@ const config = configOf({
     routeTo('docs', 'http://docs-mcp/mcp', { credential: 'none' }),
   ],
 });
-const [github, docs] = config.routes;
-if (github === undefined || docs === undefined) throw new Error('the config has two routes');
+const [github = assert.fail(), docs = assert.fail()] = config.routes;
 
 function setUp(t: TestContext) {
   const clock = { nowMs: Date.parse('2026-11-24T12:00:00Z') };
@@ -208,22 +207,14 @@ test('reports credentials by expiry, and forgets those that the config no longer
 test('reports where the requests of a route go, without keys in the URL', (t) => {
   const { report, serve } = setUp(t);
   const key = 'OTE1YzE5MjgtNTI3MC00YmQ4';
-  serve(
-    configOf({
-      authorization_servers,
-      routes: [
-        { name: 'a', match: { host: 'a.svc', path: '/a' }, upstream: `https://mcp.example.com/${key}/mcp` },
-        {
-          name: 'b',
-          match: { path: '/b', methods: ['POST'], mcp_method: 'tools/call', mcp_name: ['w_*'] },
-          upstream: 'http://b/mcp',
-          audience: ['b', 'c'],
-        },
-        { name: 'c', match: { path: '/c' }, upstream: 'http://c', audience: [], resource: [], expect_audience: 'c' },
-        { name: 'd', match: { path: '/d' }, upstream: 'http://d', credential: 'passthrough' },
-      ],
-    }),
-  );
+  const conditions = { methods: ['POST'], mcp_method: 'tools/call', mcp_name: ['w_*'] };
+  const written = [
+    routeTo('a', `https://mcp.example.com/${key}/mcp`, { match: { host: 'a.svc', path: '/a' } }),
+    routeTo('b', 'http://b/mcp', { match: { path: '/b', ...conditions }, audience: ['b', 'c'] }),
+    routeTo('c', 'http://c', { audience: [], resource: [], expect_audience: 'c' }),
+    routeTo('d', 'http://d', { credential: 'passthrough' }),
+  ];
+  serve(configOf({ authorization_servers, routes: written }));
   const { routes } = report();
   assert.deepEqual(
     routes.map(({ match, upstream, audience }) => [match, upstream, audience]),

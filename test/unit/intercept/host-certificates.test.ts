@@ -139,10 +139,8 @@ test('reads an authority from files', async (t) => {
 });
 
 test('refuses an expired authority, and a key of another one', async (t) => {
-  await assert.rejects(
-    openInterceptAuthority((await fileAuthority(t, -HOUR_MS)).ca, HOSTS),
-    /expired on .*: replace it/,
-  );
+  const expired = await fileAuthority(t, -HOUR_MS);
+  await assert.rejects(openInterceptAuthority(expired.ca, HOSTS), /expired on .*: replace it/);
   const other = await openInterceptAuthority({ kind: 'ephemeral' }, HOSTS);
   const { ca } = await fileAuthority(t, HOUR_MS, exportKey(other.privateKey));
   await assert.rejects(openInterceptAuthority(ca, HOSTS), /the private key does not belong to the certificate/);

@@ -7,7 +7,8 @@ import { container, IMAGE, inject, pod, request } from './samples.ts';
 
 const ENABLED = { labels: { 'cambist.dev/inject': 'enabled' } };
 
-const withPort = (port: JsonObject) => pod({ containers: [{ name: 'agent', ports: [port] }] });
+const withPort = (containerPort: number, keys: JsonObject = {}) =>
+  pod({ containers: [{ name: 'agent', ports: [{ containerPort, ...keys }] }] });
 const annotated = (name: string, value: Json, labels: JsonObject = {}) =>
   pod({}, { labels, annotations: { [`cambist.dev/${name}`]: value } });
 
@@ -22,19 +23,9 @@ const REFUSED: readonly (readonly [template: JsonObject, reason: RegExp, flags?:
     /^a container "cambist" exists and was not injected: remove or rename it$/,
   ],
   [pod({ volumes: [{ name: 'cambist-token' }] }), /^a volume "cambist-token" exists and was not injected: rename it$/],
-  [
-    withPort({ containerPort: 8180 }),
-    /^container "agent" uses port 8180: choose another port with cambist.dev\/port and/,
-  ],
-  [
-    withPort({ containerPort: 9999, protocol: 'TCP' }),
-    /uses port 9999: .*cambist.dev\/admin-port/,
-    { 'admin-port': '9999' },
-  ],
-  [
-    withPort({ containerPort: 1, name: 'cambist-admin' }),
-    /^container "agent" has a port "cambist-admin": rename the port$/,
-  ],
+  [withPort(8180), /^container "agent" uses port 8180: choose another port with cambist.dev\/port and/],
+  [withPort(9999, { protocol: 'TCP' }), /port 9999: .*cambist.dev\/admin-port/, { 'admin-port': '9999' }],
+  [withPort(1, { name: 'cambist-admin' }), /^container "agent" has a port "cambist-admin": rename the port$/],
   [pod({ hostNetwork: true }, ENABLED), HOST_NETWORK],
   [pod({ shareProcessNamespace: true }, ENABLED), SHARED_PROCESSES],
   [pod({ hostPID: true }, ENABLED), /remove hostPID$/],
@@ -42,10 +33,7 @@ const REFUSED: readonly (readonly [template: JsonObject, reason: RegExp, flags?:
   [pod({}, { labels: { 'cambist.dev/inject': 'true' } }), /is "true": must be "enabled" or "disabled"/],
   [pod({ restartPolicy: 'Never' }), /keep the pod from completing: use a native sidecar/, { sidecar: 'classic' }],
   [annotated('status', 'injected'), /^annotation cambist.dev\/status is invalid: remove it$/],
-  [
-    annotated('config-mapp', 'x'),
-    /unknown annotation "cambist.dev\/config-mapp": did you mean "cambist.dev\/config-map"\?/,
-  ],
+  [annotated('imagee', 'x'), /unknown annotation "cambist.dev\/imagee": did you mean "cambist.dev\/image"\?/],
   [annotated('port', 8180), /cambist.dev\/port is not a string: put it in quotes/],
   [annotated('port', '99999'), /annotation cambist.dev\/port is "99999": must be a port/],
 ];
@@ -71,7 +59,7 @@ for (const [wanted, cases] of Object.entries({ refused: REFUSED, skipped: SKIPPE
 
 test('injects a pod with a UDP port of the same number, with keys set to false, or that runs to completion', () => {
   const apart = pod({ shareProcessNamespace: false, hostPID: false }, ENABLED);
-  for (const template of [withPort({ containerPort: 8180, protocol: 'UDP' }), apart, pod({ restartPolicy: 'Never' })]) {
+  for (const template of [withPort(8180, { protocol: 'UDP' }), apart, pod({ restartPolicy: 'Never' })]) {
     const { outcome, reasons } = inject(template);
     assert.deepEqual([outcome, reasons], ['injected', []]);
   }

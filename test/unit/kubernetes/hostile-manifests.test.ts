@@ -99,37 +99,23 @@ test('work on a pod grows in proportion to its containers', () => {
   assert.ok(twice < 2.5 * once, `${once} and ${twice} reads`);
 });
 
-const TOO_LARGE: Readonly<Record<string, [spec: JsonObject, reason: RegExp, annotations?: JsonObject]>> = {
-  'too many annotations': [
-    {},
-    /has 1001 annotations: the limit is 1000/,
-    Object.fromEntries(many(1001, (index) => [`a${index}`, ''])),
-  ],
-  'too many containers': [{ containers: containers(501) }, /has 501 containers: the limit is 500/],
-  'too many init containers': [{ initContainers: containers(500) }, /has 501 containers: the limit is 500/],
-  'too many volumes': [
-    { volumes: many(1001, (index) => ({ name: `v${index}`, emptyDir: {} })) },
-    /has 1001 volumes: the limit is 1000/,
-  ],
-  'too many environment variables': [
-    { containers: [{ name: 'a', env: many(10_001, (index) => ({ name: `V${index}` })) }] },
-    /has 10001 environment variables: the limit is 10000/,
-  ],
-  'too many ports': [
-    { containers: [{ name: 'a', ports: many(1001, () => ({ containerPort: 1 })) }] },
-    /has 1001 container ports: the limit is 1000/,
-  ],
-  'too many volume mounts': [
-    { containers: [{ name: 'a', volumeMounts: many(10_001, (index) => ({ name: 'v', mountPath: `/${index}` })) }] },
-    /has 10001 volume mounts: the limit is 10000/,
-  ],
-};
+const agentWith = (keys: JsonObject) => ({ containers: [{ name: 'a', ...keys }] });
+const MOUNTS = many(10_001, (index) => ({ name: 'v', mountPath: `/${index}` }));
 
-for (const [what, [spec, reason, annotations = PROXIED.annotations]] of Object.entries(TOO_LARGE)) {
-  test(`refuses a pod with ${what}`, () => {
+const TOO_LARGE: readonly (readonly [spec: JsonObject, reason: string, annotations?: JsonObject])[] = [
+  [{}, '1001 annotations: the limit is 1000', Object.fromEntries(many(1001, (index) => [`a${index}`, '']))],
+  [{ containers: containers(250), initContainers: containers(251) }, '501 containers: the limit is 500'],
+  [{ volumes: many(1001, (index) => ({ name: `v${index}`, emptyDir: {} })) }, '1001 volumes: the limit is 1000'],
+  [agentWith({ env: many(10_001, () => ({ name: 'V' })) }), '10001 environment variables: the limit is 10000'],
+  [agentWith({ ports: many(1001, () => ({ containerPort: 1 })) }), '1001 container ports: the limit is 1000'],
+  [agentWith({ volumeMounts: MOUNTS }), '10001 volume mounts: the limit is 10000'],
+];
+
+for (const [spec, reason, annotations = PROXIED.annotations] of TOO_LARGE) {
+  test(`refuses a pod that has ${reason}`, () => {
     const { review, outcome } = send(pod(spec, { labels: LABELS, annotations }));
     assert.equal(outcome, 'refused');
-    assert.match(String(getIn(review, ['response', 'status', 'message'])), reason);
+    assert.ok(String(getIn(review, ['response', 'status', 'message'])).includes(`has ${reason}`));
   });
 }
 

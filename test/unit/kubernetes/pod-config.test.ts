@@ -38,9 +38,9 @@ function written({ listen = '127.0.0.1:8180', admin = '0.0.0.0:9180', secret = {
 }
 
 /** The problems of a config in a pod with these options. */
-function problemsOf(parts: Parts, raw: RawOptions = { secret: 'cambist' }): string[] {
+function problemsOf(parts: Parts, raw: RawOptions = {}): string[] {
   const config = createPodConfig(written(parts), 'cambist.yaml');
-  config.check(parseOptions({ image: 'cambist:1', ...config.ports, ...raw }));
+  config.check(parseOptions({ image: 'cambist:1', secret: 'cambist', ...config.ports, ...raw }));
   return config.problems().map((problem) => formatProblem(problem).replace(/^cambist\.yaml:\d+:\d+: /, ''));
 }
 
@@ -61,7 +61,7 @@ const CA = { dir: '/run/cambist/ca' };
 /** A config with `intercept`, and a pod whose connections get to cambist in this way. */
 function intercepted(way: string | undefined, intercept?: object, route: Record<string, unknown> = HOST) {
   const parts: Parts = { route, ...(intercept && { more: { intercept: { ca: CA, ...intercept } } }) };
-  const raw: RawOptions = { secret: 'cambist', 'redirect-image': 'r', ...(way && { intercept: way }) };
+  const raw: RawOptions = { 'redirect-image': 'r', ...(way && { intercept: way }) };
   return [parts, raw] as const;
 }
 
@@ -89,6 +89,7 @@ test('takes the hosts, the addresses and the ports of an interception from the c
 const SERVER_TLS = { certificate: { file: `${SECRET}.crt` }, private_key: { file: `${SECRET}.key` } };
 
 const AGENT = 'http://127.0.0.1:8081';
+const TEAM = { name: 'billing', folder: '/t', paths: ['/billing'], upstreams: ['https://b.example'] };
 const ACTOR = { route: { actor_token: { file: '/var/run/secrets/tokens/cambist' } } };
 
 const ACCEPTED: Readonly<Record<string, readonly [Parts, RawOptions?]>> = {
@@ -121,13 +122,13 @@ const CASES: readonly (readonly [given: readonly [Parts, RawOptions?], problem: 
     [{ listen: { address: '127.0.0.1:8180', tls: SERVER_TLS } }],
     /^listen: has TLS, but the agent connects to http:\/\/127\.0\.0\.1:8180, within the pod: remove tls$/,
   ],
-  [[{}, { secret: 'cambist', 'admin-port': '9000' }], /^admin: has port 9180/],
+  [[{}, { 'admin-port': '9000' }], /^admin: has port 9180/],
   [[{ listen: 'unix:/run/a' }], /^listen: is a Unix socket/],
-  [[{}, { secret: 'cambist', port: '9000' }], /^listen: has port 8180, but the sidecar is injected with port 9000/],
+  [[{}, { port: '9000' }], /^listen: has port 8180, but the sidecar is injected with port 9000/],
   [[{ listen: '0.0.0.0:8180' }], /^warning: listen: other pods can connect here: write 127\.0\.0\.1:8180/],
   [[inbound('unix:/run/a', AGENT)], /^inbound: needs --inbound with its port/],
   [
-    [inbound('0.0.0.0:8080', 'http://127.0.0.1:9001'), { secret: 'cambist', inbound: '9000', 'agent-port': '9001' }],
+    [inbound('0.0.0.0:8080', 'http://127.0.0.1:9001'), { inbound: '9000', 'agent-port': '9001' }],
     /^inbound\.listen: has port 8080, but the sidecar takes over port 9000/,
   ],
   [
@@ -135,10 +136,10 @@ const CASES: readonly (readonly [given: readonly [Parts, RawOptions?], problem: 
     /^inbound\.listen: callers cannot connect to 127\.0\.0\.1: write 0\.0\.0\.0:8080$/,
   ],
   [
-    [inbound('0.0.0.0:8080', AGENT), { secret: 'cambist', inbound: '8080', 'agent-port': '9000' }],
+    [inbound('0.0.0.0:8080', AGENT), { inbound: '8080', 'agent-port': '9000' }],
     /^inbound\.agent: must be http:\/\/127\.0\.0\.1:9000/,
   ],
-  [[{}, { secret: 'cambist', inbound: '8080' }], /^the config has no inbound/],
+  [[{}, { inbound: '8080' }], /^the config has no inbound/],
   [
     intercepted('proxy'),
     /^the config has no intercept, but .* --intercept proxy: add intercept: \{ ca: \{ dir: \/run\/cambist\/ca \} \}$/,
@@ -182,11 +183,11 @@ const CASES: readonly (readonly [given: readonly [Parts, RawOptions?], problem: 
       `client_secret\\.env: environment variable "CAMBIST_CLIENT_SECRET" is not set in the sidecar: write \\{ file: ${SECRET} \\}`,
     ),
   ],
-  [[{}, {}], /client_secret\.file: is in a Secret, but none is mounted: name it with --secret/],
+  [[{}, { secret: 'none' }], /client_secret\.file: is in a Secret, but none is mounted: name it with --secret/],
   [[{ secret: { file: 'client-secret' } }], /client_secret\.file: is not mounted in the sidecar/],
   [[ACTOR], /^routes\[0\]\.actor_token\.file: is a projected token.*--token-audience/],
   [
-    [{}, { secret: 'cambist', 'memory-limit': '63Mi' }],
+    [{}, { 'memory-limit': '63Mi' }],
     /^warning: the memory limit of 63Mi is too small for cambist: set --memory-limit to at least 64Mi$/,
   ],
   [[{ more: { limits: {} } }], /^warning: limits\.max_in_flight: 10000 requests may need more than the memory limit/],
@@ -194,16 +195,7 @@ const CASES: readonly (readonly [given: readonly [Parts, RawOptions?], problem: 
     [{ more: { limits: { max_in_flight: 500, shutdown_grace: '60s' } } }],
     /^limits\.shutdown_grace: leaves the agent no time/,
   ],
-  [
-    [
-      {
-        more: {
-          routes_from: [{ name: 'billing', folder: '/t', paths: ['/billing'], upstreams: ['https://b.example'] }],
-        },
-      },
-    ],
-    /^routes_from\[0\]: is for a gateway: the sidecar mounts no folder/,
-  ],
+  [[{ more: { routes_from: [TEAM] } }], /^routes_from\[0\]: is for a gateway: the sidecar mounts no folder/],
 ];
 for (const [given, expected] of CASES) {
   test(`reports what a pod lacks: ${expected.source}`, () => {
@@ -227,7 +219,7 @@ test('takes certificates from the ConfigMap, and no secrets', () => {
 
 test('the memory limit of the pod bounds the requests in flight', () => {
   const problems = (max_in_flight: number, limit: string) =>
-    problemsOf({ more: { limits: { max_in_flight } } }, { secret: 'cambist', 'memory-limit': limit });
+    problemsOf({ more: { limits: { max_in_flight } } }, { 'memory-limit': limit });
   assert.deepEqual([problems(10, '64Mi'), problems(640, '256Mi'), problems(10_000, 'none')], [[], [], []]);
   assert.deepEqual(problems(129, '128Mi'), [
     'warning: limits.max_in_flight: 129 requests may need more than the memory limit: set at most 128, or raise --memory-limit',

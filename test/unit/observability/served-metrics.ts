@@ -1,27 +1,19 @@
+import assert from 'node:assert/strict';
 import type { Config } from '../../../src/config/config.ts';
-import type { Route } from '../../../src/config/route.ts';
 import { createCounts } from '../../../src/observability/counts.ts';
 import { createMetrics } from '../../../src/observability/metrics.ts';
 import type { ReadinessReport } from '../../../src/observability/readiness.ts';
-import { configOf } from '../../harness/app.ts';
+import { configOf, routeTo } from '../../harness/app.ts';
+
+const DOCS = routeTo('docs', 'http://docs-mcp/mcp', { credential: 'none' });
 
 export const config = configOf({
   authorization_servers: {
     keycloak: { token_endpoint: 'https://idp.example.com/token', client_id: 'c', client_auth: { method: 'none' } },
   },
-  routes: [
-    {
-      name: 'github',
-      match: { path: '/github' },
-      upstream: 'https://github-mcp.example.com/mcp',
-      actor_token: { file: '/actor' },
-    },
-    { name: 'docs', match: { path: '/docs' }, upstream: 'http://docs-mcp/mcp', credential: 'none' },
-  ],
+  routes: [routeTo('github', 'https://github-mcp.example.com/mcp', { actor_token: { file: '/actor' } }), DOCS],
 });
-const [first] = config.routes;
-if (first === undefined) throw new Error('the config has a route');
-export const github: Route = first;
+export const [github = assert.fail()] = config.routes;
 
 const client_auth = { method: 'client_secret_basic', client_secret: { file: '/secret' } };
 /** A config whose server is for a transmitter alone. */
@@ -40,7 +32,7 @@ export const signalling = configOf({
       },
     },
   },
-  routes: [{ name: 'docs', match: { path: '/docs' }, upstream: 'http://docs-mcp/mcp', credential: 'none' }],
+  routes: [DOCS],
 });
 
 export function served(cacheSize = 0, report: ReadinessReport = { ready: true, checks: {} }, first: Config = config) {
