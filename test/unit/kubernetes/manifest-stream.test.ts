@@ -46,6 +46,8 @@ test('keeps JSON as JSON, and a number in it that JavaScript would round', () =>
   const { text } = injectText(pod);
   assert.equal(JSON.parse(text).spec.initContainers[0].name, 'cambist');
   assert.match(text, /"n": 12345678901234567890/);
+  const { text: flow } = injectText('{apiVersion: v1, kind: Pod, spec: {containers: [{name: a}]}}');
+  assert.match(flow, /^\{apiVersion: v1, kind: Pod, spec: \{containers: \[\{name: a\}\], /, 'a flow map is not JSON');
 });
 
 test('changes each pod of a List in place, with work in proportion to their number', (t) => {
