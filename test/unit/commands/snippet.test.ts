@@ -51,6 +51,8 @@ const byTool = (name: string, tool: string, url: string) => ({
   upstream: url,
 });
 
+const READ = byTool('read', 'read', upstream);
+
 test('explains why it prints no snippet', () => {
   const match = { decisions: { ...SOCKET, routes_by: 'match' } };
   const other = 'https://other.example.com/mcp';
@@ -60,22 +62,16 @@ test('explains why it prints no snippet', () => {
     [read([GITHUB], {}, 'gitub'), /^no route has the name "gitub"$/],
     [read([GITHUB], match, 'github'), /^--route needs decisions\.routes_by: name/],
     [read([GITHUB], dpop), /^route "github" cannot be used, because its tokens are bound to a key/],
-    [read([byTool('read', 'read', upstream)]), /because it depends on the message/],
-    [
-      read([byTool('read', 'read', upstream), byTool('rest', '*', other)], match),
-      /^routes "read" and "rest" differ by/,
-    ],
-    [
-      read([byTool('read', 'read', upstream), { ...GITHUB, match: { path: '/' }, upstream: other }], match),
-      /and "github"/,
-    ],
+    [read([READ]), /because it depends on the message/],
+    [read([READ, byTool('rest', '*', other)], match), /^routes "read" and "rest" differ by/],
+    [read([READ, { ...GITHUB, match: { path: '/' }, upstream: other }], match), /and "github"/],
   ] as const) {
     assert.match('problem' in found ? found.problem : '', problem);
   }
 });
 
 test('leaves out the routes that a data plane cannot use', () => {
-  const { routes } = factsOf([GITHUB, byTool('read', 'read', upstream)]);
+  const { routes } = factsOf([GITHUB, READ]);
   assert.deepEqual(routes.map(nameOf), ['github']);
 });
 
@@ -109,7 +105,7 @@ test('envoy: one route is asked about by its name, several by their own, and the
 });
 
 test('envoy: routes that differ by message share one', () => {
-  const routes = [byTool('read', 'read', upstream), byTool('write', 'write', upstream)];
+  const routes = [READ, byTool('write', 'write', upstream)];
   const facts = factsOf(routes, { decisions: { ...SOCKET, routes_by: 'match' } });
   const [{ routes: written }] = managerOf(facts).route_config.virtual_hosts;
   const clusters = written.map(({ route }: { route: { cluster: string } }) => route.cluster);

@@ -57,12 +57,7 @@ const CASES: readonly (readonly [when: string, given: Refused, finding: string, 
     'subject_audience_lacks_client',
     /is for "account": probably the server requires "cambist".*or it refuses this user.*audience mapper/,
   ],
-  [
-    'access_denied where others get a token',
-    NOT_IN_GROUP_ALONE,
-    'caller_refused',
-    /has succeeded for a caller.*groups, roles/,
-  ],
+  ['access_denied where others get a token', NOT_IN_GROUP_ALONE, 'caller_refused', /has succeeded .*groups, roles/],
   ['invalid_target where others get a token', NOT_FOR_USER, 'caller_refused', /groups, roles/],
   [
     'Keycloak: the token has another host name of the same realm',

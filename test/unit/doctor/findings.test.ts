@@ -169,6 +169,7 @@ interface Issued {
 }
 
 const BROAD = { ...GOOD, aud: ['backend', 'account'] };
+const FOR_CLIENT = { ...GOOD, aud: ['cambist'] };
 const DOCS = { ...GOOD, aud: ['docs'] };
 const ONLY = { expectAudience: { only: ['backend'] } };
 const ANY = { expectAudience: 'any' } as const;
@@ -186,12 +187,7 @@ const ISSUED: readonly (readonly [when: string, given: Issued, finds?: string, f
   ['another audience than the only one', { claims: DOCS, target: ONLY }, 'audience_wrong'],
   ['another backend', { claims: DOCS }, 'audience_wrong', /expect_audience/],
   ['no aud at all', { claims: { exp: NOW_SECONDS + 300 } }, 'audience_wrong', /audience mapper/],
-  [
-    'Spring: the token is for the client',
-    { claims: { ...GOOD, aud: ['cambist'] } },
-    'token_for_client',
-    /OAuth2TokenCustomizer/,
-  ],
+  ['Spring: the token is for the client', { claims: FOR_CLIENT }, 'token_for_client', /OAuth2TokenCustomizer/],
   ['expect_audience is any', { target: ANY }, 'audience_not_checked'],
   ['an opaque token', { claims: undefined }, 'token_opaque', /requested_token_type: jwt/],
   ['claims that parsers read differently', { ambiguous: true }, 'token_ambiguous', /byte order mark/],
