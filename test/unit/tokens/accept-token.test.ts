@@ -12,7 +12,6 @@ import { createAssertions, createOwnTokens } from '../../../src/tokens/own-token
 import type { TokenEndpoint } from '../../../src/tokens/token-endpoint.ts';
 import type { TokenRequest } from '../../../src/tokens/token-request.ts';
 import type { Claims } from '../../../src/tokens/token-text.ts';
-import { createCooldown } from '../../../src/tokens/upstream-reports.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { keptBytesEach, longText } from '../../harness/heap.ts';
 import { failsWith, jwtOf, targetOf, tokenRequestOf } from './sample.ts';
@@ -99,24 +98,6 @@ test('reuses a token for each server and scope until it expires or is dropped', 
   assert.equal(first?.requester.caller, undefined);
 });
 
-const COOLDOWN_MS = 1000;
-
-test('admits each key again after its cooldown, which a refused event does not extend', () => {
-  const clock = createFakeClock();
-  const admits = createCooldown(COOLDOWN_MS, clock);
-  assert.deepEqual([admits('a'), admits('b')], [true, true]);
-  clock.advance(COOLDOWN_MS - 1);
-  assert.equal(admits('a'), false);
-  clock.advance(1);
-  assert.deepEqual([admits('a'), admits('a'), admits('b')], [true, false, true]);
-});
-
-test('forgets the oldest of more than ten thousand keys', () => {
-  const admits = createCooldown(COOLDOWN_MS, createFakeClock());
-  for (let i = 0; i < 10_001; i += 1) assert.equal(admits(`key-${i}`), true);
-  assert.deepEqual([admits('key-1'), admits('key-0')], [false, true]);
-});
-
 /** Claims of a token that is not a JWT. */
 const OPAQUE: Claims = undefined;
 const GITHUB = 'https://github.example.com/mcp';
@@ -128,7 +109,6 @@ const accepted: [what: string, claims: Claims, expected: ExpectedAudience][] = [
   ['one of several expected auds', { aud: 'github' }, [GITHUB, 'github']],
   ['another aud, where the check is off', { aud: 'docs' }, 'any'],
   ['the only accepted aud', { aud: GITHUB }, { only: [GITHUB] }],
-  ['the only accepted aud as a list', { aud: [GITHUB] }, { only: [GITHUB] }],
   ['some of the only accepted auds', { aud: ['github'] }, ONLY],
   ['all of the only accepted auds', { aud: ['github', GITHUB] }, ONLY],
 ];
@@ -149,7 +129,6 @@ const wrong: [what: string, claims: Record<string, unknown>][] = [
   ['no aud', {}],
   ['an empty list', { aud: [] }],
   ['an aud that begins like the expected one', { aud: `${GITHUB}x` }],
-  ['an aud with a slash at the end', { aud: `${GITHUB}/` }],
   ['an aud that is not text', { aud: [[GITHUB], 1, null, { [GITHUB]: true }] }],
 ];
 for (const [what, claims] of wrong) {

@@ -17,8 +17,6 @@ import {
 } from './sample.ts';
 import { ALICE, BOB, bearerOf, refusalOf, setUpBroker, setUpToken } from './scripted-endpoint.ts';
 
-/** Times, evictions, and what callers and sessions share are compared with a model: see cache-model.test.ts. */
-
 const route = routeOf();
 const anonymous: Session = { subject: undefined, id: undefined };
 const one: Session = { ...ALICE, id: 'one' };
@@ -34,6 +32,17 @@ test('exchanges a token once, and then returns it from the cache', async () => {
   const [{ route: name, authorizationServer, grant, refresh, error, isForOthers } = assert.fail(), ...more] = outcomes;
   assert.deepEqual([name, authorizationServer, grant], ['github', 'main', 'token_exchange']);
   assert.deepEqual([refresh, error, isForOthers, more], [false, undefined, false, []]);
+});
+
+test('shares a token between routes for one resource, and with no other caller, session or resource', async () => {
+  const { broker } = await setUpToken(route, ALICE);
+  const docs = routeOf({ credential: exchangeOf({ target: targetOf({ audience: ['docs'] }) }) });
+  assert.equal(broker.lookUp(routeOf({ name: 'same' }), ALICE).result, 'hit');
+  const others = [broker.lookUp(route, BOB), broker.lookUp(route, one), broker.lookUp(docs, ALICE)];
+  assert.deepEqual(
+    others.map(({ result }) => result),
+    Array(3).fill('miss'),
+  );
 });
 
 test('exchanges the subject token with its type for the target of the route', async () => {
@@ -94,11 +103,14 @@ const PASSING: readonly ErrorCode[] = [
 for (const code of [...CACHED, ...PASSING]) {
   const result = CACHED.includes(code) ? 'negative' : 'miss';
   test(`the next lookup after ${code} is a ${result}, in each session of the caller`, async () => {
-    const { broker, fail } = setUpBroker();
+    const { broker, fail, clock } = setUpBroker();
     const first = bearerOf(broker.lookUp(route, ALICE));
     await fail(1, refusalOf(code));
     assert.equal(await first, code);
+    clock.advance(code === 'ERR_CONSENT_REQUIRED' ? 1000 : 10_000);
     for (const session of [ALICE, one]) assert.equal(broker.lookUp(route, session).result, result);
+    clock.advance(1);
+    if (result === 'negative') assert.equal(broker.lookUp(route, ALICE).result, 'miss');
     assert.equal(broker.lookUp(route, BOB).result, 'miss');
   });
 }
@@ -155,22 +167,16 @@ test('sends no request when the actor token is unreadable', async (t) => {
   assert.equal(requests.length, 0);
 });
 
-test('a session that ends during its exchange caches no token, unless it is used again', async () => {
-  for (const isUsed of [false, true]) {
-    const { broker, issue, cache } = setUpBroker();
-    const waiting = bearerOf(broker.lookUp(route, one));
-    broker.endSession(route, one, 'client');
-    if (isUsed) assert.equal(broker.lookUp(route, one).result, 'joined');
-    await issue(1, 'token');
-    assert.equal(await waiting, 'Bearer token');
-    assert.equal(cache.size, isUsed ? 1 : 0);
+test('a use near expiry returns the token, and starts one refresh in the background', async () => {
+  const { broker, clock, issue, outcomes, evictions, requests } = await setUpToken(route, ALICE, 'first', 115);
+  clock.advance(89_999);
+  broker.lookUp(route, ALICE);
+  await settle();
+  assert.equal(requests.length, 1);
+  for (const ms of [1, 5000]) {
+    clock.advance(ms);
+    assert.equal(await bearerOf(broker.lookUp(route, ALICE)), 'Bearer first');
   }
-});
-
-test('a use near expiry returns the token, and starts a refresh in the background', async () => {
-  const { broker, clock, issue, outcomes, evictions } = await setUpToken(route, ALICE, 'first', 115);
-  clock.advance(90_000);
-  assert.equal(await bearerOf(broker.lookUp(route, ALICE)), 'Bearer first');
   await issue(2, 'second', 115);
   assert.equal(await bearerOf(broker.lookUp(route, ALICE)), 'Bearer second');
   assert.deepEqual(
