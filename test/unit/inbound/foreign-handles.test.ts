@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { hash } from 'node:crypto';
 import { type TestContext, test } from 'node:test';
 import type { SubjectVerification } from '../../../src/config/verification.ts';
 import { CambistError } from '../../../src/errors.ts';
@@ -7,6 +6,7 @@ import { createHandles } from '../../../src/inbound/handles.ts';
 import { createForeignHandles } from '../../../src/inbound/verify-caller.ts';
 import { Secret } from '../../../src/secrets/secret.ts';
 import type { StoreKeyList } from '../../../src/shared-cache/seal.ts';
+import { toSubject } from '../../../src/tokens/subject.ts';
 import { createFakeClock, type FakeClock } from '../../harness/fake-clock.ts';
 import { createMemoryStore, type MemoryStore } from '../../harness/memory-store.ts';
 import { NEW_KEY, OLD_KEY, startReplica } from '../shared-cache/replica.ts';
@@ -36,14 +36,9 @@ async function start(t: TestContext, server: MemoryStore, clock: FakeClock, keys
     clock,
   });
   const give = async (token: string): Promise<string> => {
-    const subject = {
-      token: new Secret(token),
-      digest: hash('sha256', token, 'base64url'),
-      expiresAtMs: clock.wallMs() + 60_000,
-      introspected: undefined,
-    };
+    const subject = toSubject(token);
     const { handle } = handles.hold(subject);
-    await shared.share(handle.text, subject.token, subject.expiresAtMs);
+    await shared.share(handle.text, subject.token, clock.wallMs() + 60_000);
     return handle.text;
   };
   return { handles, shared, find, give, verified, setup, counted };

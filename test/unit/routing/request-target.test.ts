@@ -52,17 +52,9 @@ describe('host', () => {
   });
 
   test('is undefined if the request names none or a malformed one', () => {
-    for (const hosts of [
-      [],
-      [''],
-      [' '],
-      [':80'],
-      ['.'],
-      ['user@github-mcp'],
-      ['github-mcp@evil'],
-      ['a'.repeat(261)],
-    ]) {
-      assert.equal(hostOf('/', hosts), undefined, JSON.stringify(hosts).slice(0, 40));
+    assert.equal(hostOf('/', []), undefined);
+    for (const host of ['', ' ', ':80', '.', 'user@github-mcp', 'github-mcp@evil', 'a'.repeat(261)]) {
+      assert.equal(hostOf('/', [host]), undefined, host);
     }
   });
 

@@ -96,7 +96,6 @@ const SCRIPTS: Record<string, string> = {
     'fault*2 quiet fault off +3000 fault quiet +3000 token on token quiet',
   'a server that names a pause is unavailable, and a server that refuses is available':
     'fault/5 off +5000 ERR_EXCHANGE_REFUSED on',
-  'stays closed after two faults in a row': 'fault*2 token',
   'refuses callers at once after three faults in a row, with the time of the next attempt': 'fault*3 down/1',
   'a success resets the count of faults': 'fault*2 token fault*2 token',
   ...Object.fromEntries(up.map((code) => [`${code} shows that the server is up`, `fault*2 ${code} fault*2 token`])),

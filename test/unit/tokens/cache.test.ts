@@ -158,16 +158,6 @@ test('a caller with many sessions evicts only its own tokens, the least recently
   assert.equal(cache.size, 20);
 });
 
-test('evicts the token of a caller that exceeds its share for another caller', () => {
-  const { keep, kept } = setUpShares();
-  keep('bob', 'bob-0');
-  for (let i = 0; i < 19; i += 1) keep('alice', `alice-${i}`);
-  keep('carol', 'carol');
-  keep('bob', 'bob-1');
-  const rest = ['alice-2', 'bob-0', 'bob-1', 'carol'];
-  assert.deepEqual(kept('alice-0', 'alice-1', ...rest), rest);
-});
-
 test('counts an expired token of a caller that exceeds its share as expired', () => {
   const { clock, cache, keep, evicted, tokenFor } = setUpShares();
   cache.keep('expired', tokenFor(1000), { route: 'github', subject: 'alice' });

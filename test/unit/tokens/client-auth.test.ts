@@ -184,15 +184,11 @@ function assertionFile(file: string, clientAssertionType = JWT_BEARER): ClientAu
 test('sends an assertion from a file with its type, and reports its expiry', async (t) => {
   const exp = Math.floor(clock.wallMs() / 1000) + 300;
   const spiffe = 'urn:ietf:params:oauth:client-assertion-type:jwt-spiffe';
-  const folder = folderOf(t);
   const svid = jwtOf({ sub: 'spiffe://example.org/cambist', exp });
-  const file = folder.write('svid', `${svid}\n`);
+  const file = folderOf(t).write('svid', `${svid}\n`);
   const { form, expiries } = await authenticate(assertionFile(file, spiffe));
   assert.deepEqual(form, { client_id: 'cambist', client_assertion_type: spiffe, client_assertion: svid });
   assert.deepEqual(expiries, [['client assertion of authorization server "main"', exp]]);
-  const next = jwtOf({ sub: 'spiffe://example.org/cambist', exp: exp + 300 });
-  folder.write('svid', next);
-  assert.equal((await authenticate(assertionFile(file, spiffe))).form.client_assertion, next);
 });
 
 test('sends an assertion that is opaque or states no expiry', async (t) => {
@@ -203,18 +199,16 @@ test('sends an assertion that is opaque or states no expiry', async (t) => {
   }
 });
 
-test('refuses an assertion that is expired, malformed or missing', async (t) => {
+test('refuses an assertion that is expired or malformed', async (t) => {
   const expired = jwtOf({ exp: Math.floor(clock.wallMs() / 1000) - 6 });
   const cases: [string, RegExp][] = [
     [expired, /client assertion of authorization server "main": it is expired: check the process that renews it/],
-    ['two words', /contains no token/],
     ['{"json":1}', /contains no token/],
   ];
   for (const [text, message] of cases) {
     const auth = assertionFile(folderOf(t).write('assertion', text));
     await assert.rejects(authenticate(auth), failsWith('ERR_CREDENTIAL_UNAVAILABLE', message));
   }
-  await assert.rejects(authenticate(assertionFile('/absent')), failsWith('ERR_CREDENTIAL_UNAVAILABLE', /absent/));
 });
 
 const certified = (key: string, file: string) => keyAuth(key, { certificate: { file } });

@@ -3,16 +3,12 @@ import { test } from 'node:test';
 import { systemClock } from '../../../src/clock/clock.ts';
 import { CambistError } from '../../../src/errors.ts';
 import { acceptToken } from '../../../src/tokens/accept-token.ts';
-import { createBroker } from '../../../src/tokens/broker.ts';
 import { createTokenCache } from '../../../src/tokens/cache.ts';
-import { createExchange } from '../../../src/tokens/exchange.ts';
-import { createDpopProver } from '../../../src/tokens/issued-token.ts';
-import { createAssertions } from '../../../src/tokens/own-tokens.ts';
 import { readSubject } from '../../../src/tokens/subject.ts';
 import type { TokenEndpoint } from '../../../src/tokens/token-endpoint.ts';
-import type { Assertion } from '../../../src/tokens/token-request.ts';
 import { collectGarbage } from '../../harness/heap.ts';
 import { NO_OBSERVER, routeOf } from './sample.ts';
+import { brokerOf } from './scripted-endpoint.ts';
 
 const ENTRIES = 10_000;
 const FLOOD = 50_000;
@@ -34,9 +30,8 @@ async function usedBytes(): Promise<number> {
 }
 
 function setUp(issue: () => string) {
-  const observer = NO_OBSERVER;
   const settings = { clock: systemClock, maxAgeMs: () => 300_000, random: Math.random };
-  const cache = createTokenCache(ENTRIES, systemClock, observer.tokenEvicted);
+  const cache = createTokenCache(ENTRIES, systemClock, () => {});
   const endpoint: TokenEndpoint = {
     prepare: async () => {},
     exchange: async (request) => {
@@ -51,13 +46,7 @@ function setUp(issue: () => string) {
       };
     },
   };
-  const exchange = createExchange({
-    endpoint: () => endpoint,
-    assertions: createAssertions(createTokenCache<Assertion>(ENTRIES, systemClock, () => {})),
-    dpop: createDpopProver(systemClock),
-    credentialRead: observer.credentialRead,
-  });
-  const broker = createBroker({ cache, exchange, clock: systemClock, observer });
+  const broker = brokerOf(() => endpoint, cache, systemClock, NO_OBSERVER);
   const route = routeOf();
   /** Makes the requests of `count` callers, from the number `first` on. Each has a token of 1 KiB and a session. */
   async function call(first: number, count: number): Promise<void> {

@@ -1,10 +1,11 @@
+import type { Clock } from '../../../src/clock/clock.ts';
 import type { AuthorizationServer } from '../../../src/config/authorization-server.ts';
 import type { ErrorCode } from '../../../src/error-catalogue.ts';
 import { CambistError } from '../../../src/errors.ts';
 import type { ExchangeOutcome, TokenObserver } from '../../../src/observability/token-observer.ts';
 import { acceptToken } from '../../../src/tokens/accept-token.ts';
 import { createBroker, type Lookup } from '../../../src/tokens/broker.ts';
-import { createTokenCache } from '../../../src/tokens/cache.ts';
+import { createTokenCache, type TokenCache } from '../../../src/tokens/cache.ts';
 import { createExchange } from '../../../src/tokens/exchange.ts';
 import { createDpopProver, type IssuedToken } from '../../../src/tokens/issued-token.ts';
 import { observeExchange } from '../../../src/tokens/observe-exchange.ts';
@@ -18,7 +19,6 @@ import { deferred } from '../../harness/eventually.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { routeOf, settle, subjectOf } from './sample.ts';
 
-export type BrokerSetup = ReturnType<typeof setUpBroker>;
 export type ScriptedRequest = ReturnType<typeof scripted>;
 type Issue = Parameters<ScriptedRequest['issue']>;
 
@@ -60,12 +60,6 @@ export function setUpBroker({
     },
   });
 
-  const exchange = createExchange({
-    endpoint: endpointOf,
-    assertions: createAssertions(createTokenCache<Assertion>(maxEntries, clock, () => {})),
-    dpop: createDpopProver(clock),
-    credentialRead: observer.credentialRead,
-  });
   /** Waits for the request with this number. */
   async function request(number: number): Promise<ScriptedRequest> {
     const untilMs = performance.now() + 2000;
@@ -75,7 +69,7 @@ export function setUpBroker({
     return found;
   }
   const setup = {
-    broker: createBroker({ cache, exchange, clock, observer, second }),
+    broker: brokerOf(endpointOf, cache, clock, observer, second),
     cache,
     clock,
     requests,
@@ -91,6 +85,20 @@ export function setUpBroker({
     random: 0,
   };
   return setup;
+}
+
+/** A broker whose tokens come from these endpoints. */
+export function brokerOf(
+  endpoint: (server: AuthorizationServer) => TokenEndpoint,
+  cache: TokenCache,
+  clock: Clock,
+  observer: TokenObserver,
+  second?: SecondLevel,
+) {
+  const assertions = createAssertions(createTokenCache<Assertion>(100, clock, () => {}));
+  const { credentialRead } = observer;
+  const exchange = createExchange({ endpoint, assertions, dpop: createDpopProver(clock), credentialRead });
+  return createBroker({ cache, exchange, clock, observer, second });
 }
 
 /** A token request that waits for a response from the test. */

@@ -241,7 +241,6 @@ test('reports a problem with a token file as ERR_CREDENTIAL_UNAVAILABLE', async 
   const cases: [string, RegExp][] = [
     [jwtOf({ exp: nowSeconds - 10 }), /token of route "github": it is expired: check the process that renews it/],
     ['two words', /contains no token/],
-    ['', /is empty/],
     [jwtOf({ cnf: { jkt: 'x' } }), /bound to a key/],
     [jwtOf({ exp: nowSeconds + 60 }), /not a valid token of issuer/],
   ];

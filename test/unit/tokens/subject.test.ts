@@ -12,30 +12,22 @@ import { failsWith, jwtOf, routeOf, subjectOf, subjectTokenOf, verificationOf } 
 
 const digestOf = (token: string): string => createHash('sha256').update(token).digest('base64url');
 
-const accepted: [header: string, value: string, token: string][] = [
+const accepted: [header: string, value: string, token: string | undefined][] = [
   ['authorization', 'Bearer abc', 'abc'],
   ['authorization', 'BEARER   abc==', 'abc=='],
   ['authorization', 'Bearer a-b._~+/c ', 'a-b._~+/c'],
   ['x-user-token', 'Bearer abc', 'abc'],
   ['x-user-token', 'abc', 'abc'],
   ['x-user-token', ' abc ', 'abc'],
+  ['authorization', '', undefined],
 ];
 for (const [header, value, token] of accepted) {
-  test(`reads a token from "${header}: ${value}"`, () => {
+  test(`reads ${token ?? 'no token'} from "${header}: ${value}"`, () => {
     const subject = readSubject(header, [value]);
     assert.equal(subject?.token.reveal(), token);
-    assert.equal(subject?.digest, digestOf(token));
+    assert.equal(subject?.digest, token && digestOf(token));
     assert.equal(subject?.expiresAtMs, undefined);
   });
-}
-
-for (const [header, values] of [
-  ['authorization', []],
-  ['authorization', ['']],
-  ['x-user-token', []],
-] as const) {
-  test(`reads no token from ${header} ${JSON.stringify(values)}`, () =>
-    assert.equal(readSubject(header, values), undefined));
 }
 
 const malformed: [header: string, values: string[], code?: ErrorCode][] = [
