@@ -1,4 +1,6 @@
+import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import { z } from 'zod';
 import { AGENT_TOKEN_KEYS } from '../../src/config/agents.ts';
 import { KEYS } from '../../src/config/config.ts';
 import type { Keys } from '../../src/config/key.ts';
@@ -22,6 +24,9 @@ const TABLES: Readonly<Record<string, readonly Keys[]>> = {
   'teams.md': [TEAM_KEYS],
 };
 
+/** A map that takes any of these is one value, as `{ file }` is. */
+const VALUES = new Set(['file', 'file env']);
+
 export const PAGES = Object.keys(TABLES);
 
 /** Keys with keys of their own that have another table. */
@@ -34,13 +39,23 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
 function rowsOf(keys: Keys, path: string): string[] {
   return Object.entries(keys).flatMap(([key, { keys: children, ...one }]) => {
     const form = ELSEWHERE[key] ?? one.about.form ?? '';
-    if (form === '') return rowsOf(children ?? {}, `${path}${key}.`);
+    if (form === '' && children !== undefined) return rowsOf(children, `${path}${key}.`);
+    const [, page] = /\]\((.*)#keys/.exec(form) ?? [];
+    const hasTable = page !== undefined && (page || 'README.md') in TABLES;
+    assert.ok(hasTable || (form !== '' && !hasKeys(one.schema)), `no table has the keys of ${path}${key}`);
+    assert.ok(one.about.without === undefined || one.about.default === undefined, `two defaults of ${path}${key}`);
     const without = one.about.without ?? (one.isRequired ? 'required' : defaultOf(one.about.default));
     const { description = '' } = one.schema.meta() ?? {};
     return [
       `| \`${path}${key}\` | ${form} | ${without} | ${description.replaceAll('|', '\\|')}${linkTo(one.about.page)} |`,
     ];
   });
+}
+
+/** Whether a value is a map, or a list of maps. A map like `{ file }` or `{ file, env }` is one value. */
+function hasKeys(schema: unknown): boolean {
+  if (schema instanceof z.ZodArray) return hasKeys(schema.element);
+  return schema instanceof z.ZodObject && !VALUES.has(Object.keys(schema.shape).join(' '));
 }
 
 function defaultOf(value: unknown): string {
@@ -74,6 +89,7 @@ const HEADER = '| key | type | default | meaning |\n';
 /** The page with its tables written again. */
 export function withKeyTables(page: string): string {
   const [before = '', ...parts] = readFileSync(new URL(page, FOLDER), 'utf8').split(HEADER);
+  assert.equal(parts.length, TABLES[page]?.length, `${page} lacks a table`);
   const tables = parts.map((part, index) => {
     const rows = rowsOf(TABLES[page]?.[index] ?? {}, '').join('\n');
     return `${HEADER}| --- | --- | --- | --- |\n${rows}\n${part.replace(/^(?:\|.*\n)*/, '')}`;

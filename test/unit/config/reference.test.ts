@@ -1,9 +1,7 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { z } from 'zod';
 import { explain } from '../../../src/commands/explain.ts';
-import { configSchema } from '../../../src/config/config.ts';
 import { parseConfig } from '../../../src/config/load.ts';
 import { formatProblem } from '../../../src/documents/config-node.ts';
 import { parseRequestTarget, upstreamPath } from '../../../src/routing/request-target.ts';
@@ -17,70 +15,7 @@ import { configOf, problemsOf, ROUTE, SERVER } from './sample.ts';
 const FOLDER = new URL('../../../config/', import.meta.url);
 const reference = readPagesIn('config');
 
-/** The section of the index with the keys of each part of the file. */
-const SECTIONS: readonly (readonly [path: string, section: string, page?: string])[] = [
-  ['authorization_servers.*.client_auth.', 'Keys: client authentication', 'authorization-servers.md'],
-  ['authorization_servers.*.', 'Keys: authorization server'],
-  ['routes.*.', 'Keys: route'],
-  ['signals.', 'Keys', 'signals.md'],
-  ['agents.', 'Keys', 'agents.md'],
-  ['routes_from.*.', 'Keys', 'teams.md'],
-  ['', 'Keys: top level'],
-];
-
-/** A key without keys of its own, by its path in the file, and what applies without it. */
-interface Key {
-  readonly path: string;
-  readonly fallback: unknown;
-}
-
-/** A map that takes any of these is one value, as `{ file }` is. */
-const VALUES = new Set(['file', 'file env']);
-
-function keysOf(schema: unknown, path: string): Key[] {
-  if (schema instanceof z.ZodOptional) return keysOf(schema.unwrap(), path);
-  if (schema instanceof z.ZodArray && schema.element instanceof z.ZodObject) return keysOf(schema.element, `${path}.*`);
-  if (schema instanceof z.ZodRecord && schema.valueType instanceof z.ZodObject)
-    return keysOf(schema.valueType, `${path}.*`);
-  if (schema instanceof z.ZodObject && !VALUES.has(Object.keys(schema.shape).join(' '))) {
-    return Object.entries(schema.shape).flatMap(([key, part]) => keysOf(part, path === '' ? key : `${path}.${key}`));
-  }
-  return [{ path, fallback: (schema as z.ZodType).meta()?.default }];
-}
-
-/** The rows of the tables of keys, by the path of the key. */
-function documentedKeys(): Map<string, string> {
-  const documented = new Map<string, string>();
-  for (const [path, section, page = 'README.md'] of SECTIONS) {
-    const index = readFileSync(new URL(page, FOLDER), 'utf8');
-    const text = index.split(`\n## ${section}\n`)[1]?.split('\n## ')[0] ?? '';
-    for (const [, key, fallback = ''] of text.matchAll(/^\| `([^`]+)` +\|[^|]*\|([^|]*)\|/gm)) {
-      documented.set(`${path}${key}`, fallback.trim());
-    }
-  }
-  return documented;
-}
-
-test('finds every key of the schema in the index, with its default', () => {
-  const documented = documentedKeys();
-  // Route keys can also be in `defaults`: one table is for both.
-  const keys = keysOf(configSchema, '').filter(({ path }) => !path.startsWith('defaults.'));
-  assert.ok(keys.length > 60);
-  for (const { path, fallback } of keys) {
-    assert.ok(documented.has(path), path);
-    const values = [fallback].flat().filter((value) => value !== undefined);
-    for (const value of values) assert.ok(documented.get(path)?.includes(`\`${value}\``), path);
-  }
-  const paths = new Set(keys.map(({ path }) => path));
-  for (const path of documented.keys()) assert.ok(paths.has(path) || CONTAINERS.has(path), path);
-});
-
-/** Keys with keys of their own that have a row as well. */
-const CONTAINERS = new Set(
-  words('agents authorization_servers authorization_servers.*.client_auth defaults routes routes_from signals'),
-);
-
-test('has the tables of keys that npm run schema writes', () => {
+test('has the tables of keys that npm run schema writes, with each key and its default', () => {
   for (const page of PAGES) assert.equal(readFileSync(new URL(page, FOLDER), 'utf8'), withKeyTables(page), page);
 });
 
