@@ -2,13 +2,14 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
 import { type TestContext, test } from 'node:test';
+import type { Dispatcher } from 'undici';
 import type { TlsFiles } from '../../../src/config/kinds.ts';
 import { CambistError } from '../../../src/errors.ts';
 import { createDispatchers } from '../../../src/transport/dispatchers.ts';
 import { type Certificate, createCertificateAuthority } from '../../harness/certificates.ts';
-import { eventually, soon } from '../../harness/eventually.ts';
+import { eventually } from '../../harness/eventually.ts';
 import { eventStream, startFakeUpstream } from '../../harness/fake-upstream.ts';
-import { dispatched } from '../../harness/followed.ts';
+import { follow } from '../../harness/followed.ts';
 import { temporaryFolder, writerInto } from '../../harness/lifetime.ts';
 
 const authority = createCertificateAuthority();
@@ -106,36 +107,32 @@ test('fails with ERR_CREDENTIAL_UNAVAILABLE for an invalid certificate or the ke
   }
 });
 
-/** A pool with an open stream, and a function that changes its CA file. */
-async function startRotation(t: TestContext) {
+/** The code of the error of a request. */
+async function errorOf(pool: Dispatcher, origin = 'https://127.0.0.1:9'): Promise<string | undefined> {
+  const { error } = await follow(pool, { origin }).ended();
+  return (error as NodeJS.ErrnoException | undefined)?.code;
+}
+
+test('sends no new request on a pool whose TLS files changed, and lets its streams finish', async (t) => {
   const stream = eventStream();
-  const upstream = await startFakeUpstream(t, stream.handler, { tls: authority.issueServer() });
+  const { url: origin, requests } = await startFakeUpstream(t, stream.handler, { tls: authority.issueServer() });
   const dispatchers = dispatchersOf(t);
   const tls = caFile(t);
   const before = await dispatchers.for(peer(tls));
-  const old = await dispatched(before, { origin: upstream.url, path: '/' });
-  const rotate = async () => {
-    await writeFile(tls.ca ?? '', `${createCertificateAuthority('another CA').cert}${authority.cert}`);
-    dispatchers.rereadTls();
-    return dispatchers.for(peer(tls));
-  };
-  return { stream, upstream, before, old, rotate };
-}
-
-const CLOSED = { code: 'UND_ERR_CLOSED' };
-
-test('sends no new request on a pool whose TLS files changed, and lets its streams finish', async (t) => {
-  const { stream, upstream, before, old, rotate } = await startRotation(t);
-  const after = await rotate();
+  const old = follow(before, { origin });
+  await eventually('the old stream', () => old.status === 200);
+  await writeFile(tls.ca ?? '', `${createCertificateAuthority('another CA').cert}${authority.cert}`);
+  dispatchers.rereadTls();
+  const after = await dispatchers.for(peer(tls));
   assert.notEqual(after, before);
-  await assert.rejects(dispatched(before, { origin: upstream.url, path: '/' }), CLOSED);
-  const other = await dispatched(after, { origin: upstream.url, path: '/' });
+  assert.equal(await errorOf(before, origin), 'UND_ERR_CLOSED');
+  const other = follow(after, { origin });
+  await eventually('the new stream', () => other.status === 200);
   stream.emit('still here');
   stream.end();
-  assert.equal(await soon('the old stream', old.text()), 'data: still here\n\n');
-  assert.equal(await soon('the new stream', other.text()), 'data: still here\n\n');
-  await eventually('the old connection is closed', () => upstream.requests[0]?.message.socket.destroyed === true);
-  assert.equal(upstream.requests[1]?.message.socket.destroyed, false);
+  for (const { body } of [await old.ended(), await other.ended()]) assert.equal(body, 'data: still here\n\n');
+  await eventually('the old connection is closed', () => requests[0]?.message.socket.destroyed === true);
+  assert.equal(requests[1]?.message.socket.destroyed, false);
 });
 
 test('closes a pool that was not used between two changes of TLS files', async (t) => {
@@ -147,9 +144,7 @@ test('closes a pool that was not used between two changes of TLS files', async (
     dispatchers.rereadTls();
     assert.equal(await dispatchers.for(stays), kept);
   }
-  const nowhere = { origin: 'https://127.0.0.1:9', path: '/' };
-  await assert.rejects(dispatched(gone, nowhere), CLOSED);
-  await assert.rejects(dispatched(kept, nowhere), { code: 'ECONNREFUSED' });
+  assert.deepEqual([await errorOf(gone), await errorOf(kept)], ['UND_ERR_CLOSED', 'ECONNREFUSED']);
 });
 
 test('keeps pools that were not used while the TLS files of other peers changed', async (t) => {
@@ -162,11 +157,10 @@ test('keeps pools that were not used while the TLS files of other peers changed'
     await writeFile(changing.ca ?? '', createCertificateAuthority().cert);
     dispatchers.rereadTls([changing.ca ?? '']);
   }
-  const nowhere = { origin: 'https://127.0.0.1:9', path: '/' };
-  await assert.rejects(dispatched(replaced, nowhere), CLOSED);
+  assert.equal(await errorOf(replaced), 'UND_ERR_CLOSED');
   assert.notEqual(await dispatchers.for(peer(changing)), replaced);
   assert.equal(await dispatchers.for(peer(tls)), kept);
-  await assert.rejects(dispatched(kept, nowhere), { code: 'ECONNREFUSED' });
+  assert.equal(await errorOf(kept), 'ECONNREFUSED');
 });
 
 const HOUR_MS = 3_600_000;
@@ -181,14 +175,14 @@ test('allows an idle hour on a stream, and an hour until a response', async (t) 
   const dispatchers = dispatchersOf(t);
   const pool = await dispatchers.for(peer(undefined, 5000));
   t.mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
-  const slow = dispatched(pool, { origin: upstream.url, path: '/slow', method: 'POST', body: Buffer.from('{}') });
-  const { text } = await dispatched(pool, { origin: upstream.url, path: '/stream' });
-  await eventually('both are in flight', () => upstream.requests.length === 2);
+  const slow = follow(pool, { origin: upstream.url, path: '/slow', method: 'POST', body: Buffer.from('{}') });
+  const streamed = follow(pool, { origin: upstream.url, path: '/stream' });
+  await eventually('both are in flight', () => streamed.status === 200 && upstream.requests.length === 2);
   t.mock.timers.tick(HOUR_MS);
   t.mock.timers.reset();
   stream.emit('still here');
   stream.end();
-  assert.equal(await text(), 'data: still here\n\n');
+  assert.equal((await streamed.ended()).body, 'data: still here\n\n');
   for (const response of waiting) response.end('at last');
-  assert.equal(await (await slow).text(), 'at last');
+  assert.equal((await slow.ended()).body, 'at last');
 });
