@@ -47,21 +47,8 @@ test('fails only the request whose connection cannot be opened', async () => {
   assert.equal(three[1]?.error, refused);
 });
 
-test('sends a waiting request on a connection that becomes idle first', async () => {
-  const manual = manualPool();
-  await ask(manual, '/a');
-  manual.pending[0]?.succeed();
-  const second = await ask(manual, '/b');
-  manual.connections[0]?.respond();
-  await settled();
-  manual.connections[0]?.respond();
-  await settled();
-  assert.deepEqual(second.events, SERVED);
-  assert.deepEqual(manual.connections[0]?.targets, ['/a', '/b']);
-});
-
 /** A pool whose second request was sent on the first connection, while the second is still connecting. */
-async function withSpareConnection(): Promise<ManualPool & { second: Followed }> {
+async function withSpareConnection() {
   const manual = manualPool();
   await ask(manual, '/a');
   manual.pending[0]?.succeed();
@@ -70,6 +57,14 @@ async function withSpareConnection(): Promise<ManualPool & { second: Followed }>
   await settled();
   return Object.assign(manual, { second });
 }
+
+test('sends a waiting request on a connection that becomes idle first', async () => {
+  const { second, connections } = await withSpareConnection();
+  connections[0]?.respond();
+  await settled();
+  assert.deepEqual(second.events, SERVED);
+  assert.deepEqual(connections[0]?.targets, ['/a', '/b']);
+});
 
 test('fails no request when a spare connection cannot be opened', async () => {
   const manual = await withSpareConnection();
@@ -183,7 +178,8 @@ test('ends each request once, by its own response or an error, in any order of e
   );
 });
 
-test('close lets all requests finish, closes idle connections, and settles then, even if called twice', async () => {
+/** A pool with an idle connection, and another with a request in flight. */
+async function withIdleConnection() {
   const manual = manualPool();
   await ask(manual, '/idle');
   const inFlight = await ask(manual, '/in-flight');
@@ -191,6 +187,11 @@ test('close lets all requests finish, closes idle connections, and settles then,
   manual.pending[0]?.succeed();
   manual.connections[0]?.respond();
   await settled();
+  return Object.assign(manual, { inFlight });
+}
+
+test('close lets all requests finish, closes idle connections, and settles then, even if called twice', async () => {
+  const manual = await withIdleConnection();
   const opens = send(manual, '/waits');
   const goes = send(manual, '/opens');
   let closed = 0;
@@ -203,7 +204,7 @@ test('close lets all requests finish, closes idle connections, and settles then,
   assert.equal(closed, 0);
   manual.connections[1]?.respond();
   await settled();
-  for (const { events } of [inFlight, opens, goes]) assert.deepEqual(events, SERVED);
+  for (const { events } of [manual.inFlight, opens, goes]) assert.deepEqual(events, SERVED);
   assert.ok(manual.connections.every(({ socket }) => socket.destroyed));
   assert.equal(closed, 2);
 });
@@ -223,19 +224,13 @@ test('close settles at once on an empty pool', async () => {
 });
 
 test('destroy fails all requests once, and closes all connections', async () => {
-  const manual = manualPool();
-  await ask(manual, '/idle');
-  const inFlight = await ask(manual, '/in-flight');
-  manual.pending[0]?.succeed();
-  manual.pending[0]?.succeed();
-  manual.connections[0]?.respond();
-  await settled();
+  const manual = await withIdleConnection();
   const onIdle = await ask(manual, '/on-idle');
   const opens = await ask(manual, '/opens');
   const exclusive = send(manual, '/', { upgrade: 'websocket' });
   const waits = send(manual);
   manual.destroy();
-  const all = [inFlight, onIdle, opens, exclusive, waits];
+  const all = [manual.inFlight, onIdle, opens, exclusive, waits];
   assert.ok(all.every(({ error }) => error instanceof errors.ClientDestroyedError));
   await settled();
   assert.deepEqual(
