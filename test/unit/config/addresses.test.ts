@@ -149,26 +149,65 @@ test('reads the public host names of the admin listener', () => {
   assert.match(problemsOf(hosts('cambist.example.com'))[0] ?? '', /admin_hosts: must be a list/);
 });
 
+const FILES = 'certificate: { file: ./tls.crt }, private_key: { file: ./tls.key }';
 const SPIFFE = 'spiffe: { socket: unix:///agent.sock }\n';
 
 test('reads an address with TLS', () => {
-  const files = 'certificate: { file: ./tls.crt }, private_key: { file: ./tls.key }';
   const tls = (keys: string, address = '127.0.0.1:8443') =>
     `${VALID}listen: { address: "${address}", tls: { ${keys} } }\n`;
-  const { listen } = configOf(tls(`${files}, client_ca: { file: ./ca.pem }`));
+  const { listen } = configOf(tls(`${FILES}, client_ca: { file: ./ca.pem }`));
   assert.deepEqual(listen.kind === 'tcp' && [listen.port, clientCertificateRule(listen.tls)], [8443, 'required']);
   const svid = configOf(`${SPIFFE}${VALID}listen: { address: "127.0.0.1:8443", tls: spiffe }\n`).listen;
   assert.deepEqual(svid, { kind: 'tcp', host: '127.0.0.1', port: 8443, tls: 'spiffe' });
   const admin = (value: string) => `${SPIFFE}${VALID}admin: { address: "127.0.0.1:1", tls: ${value} }\n`;
   for (const [text, problem] of [
-    [tls(`${files}, client_certificate: optional`), /client_certificate: has no meaning without client_ca/],
-    [tls(files, 'unix:/run/a.sock'), /listen\.tls: has no meaning for a Unix socket/],
+    [tls(`${FILES}, client_certificate: optional`), /client_certificate: has no meaning without client_ca/],
+    [tls(FILES, 'unix:/run/a.sock'), /listen\.tls: has no meaning for a Unix socket/],
     [tls('certificate: { file: ./tls.crt }'), /listen\.tls: missing key "private_key"/],
     [`${VALID}listen: { address: "127.0.0.1:1", tls: spiffe }\n`, /tls: needs an SVID of cambist: set spiffe.socket/],
     [admin('spiffe'), /admin\.tls: requires client certificates, which probes do not have: use files/],
-    [admin(`{ ${files}, client_ca: { file: ./ca } }`), /admin\.tls: requires client cert/],
+    [admin(`{ ${FILES}, client_ca: { file: ./ca } }`), /admin\.tls: requires client cert/],
     [`${VALID}listen: 8443\n`, /listen: must be host:port/],
   ] as const) {
     assert.match(problemsOf(text).join('\n'), problem);
   }
+});
+
+test('requires a listener of decisions that only the data plane can use', () => {
+  const withHttp = (http: string, more = '') =>
+    problemsOf(`${VALID}decisions: { http: { ${http} }${more} }\n`).join('\n');
+  for (const http of [
+    'listen: "127.0.0.1:8183"',
+    `listen: { address: "0.0.0.0:8183", tls: { ${FILES} } }`,
+    `listen: { address: "0.0.0.0:8183", tls: { ${FILES}, client_ca: { file: ./c }, client_certificate: optional } }`,
+  ]) {
+    assert.match(withHttp(http), /decisions\.http\.listen: hands out tokens to every client/, http);
+  }
+  for (const http of [
+    'listen: "unix:/run/d.sock"',
+    'listen: "127.0.0.1:8183", secret: { file: ./secret }',
+    `listen: { address: "0.0.0.0:8183", tls: { ${FILES}, client_ca: { file: ./c } } }`,
+  ]) {
+    assert.doesNotMatch(withHttp(http), /error|hands out/, http);
+  }
+  const grpc = 'grpc: { listen: "127.0.0.1:8184" }';
+  assert.match(problemsOf(`${VALID}decisions: { ${grpc} }\n`).join('\n'), /decisions\.grpc\.listen: hands out tokens/);
+  assert.match(problemsOf(`${VALID}decisions: { routes_by: match }\n`).join('\n'), /has no listener: set http or grpc/);
+  assert.match(withHttp('secret: { file: ./secret }'), /missing key "listen"/);
+  assert.match(withHttp('listen: "unix:/a", secret: text'), /must not be in the config itself/);
+  assert.match(withHttp('listen: "127.0.0.1:8180", secret: { file: ./s }'), /has the same address as listen/);
+});
+
+test('warns of routes that no decision can use', () => {
+  const decisions = 'decisions: { http: { listen: "unix:/run/d.sock" } }\n';
+  const byTool = VALID.replace(/path: \/\w+/, (path) => `${path}, mcp_name: read`);
+  assert.notEqual(byTool, VALID);
+  assert.match(
+    problemsOf(byTool + decisions).join('\n'),
+    /no decision uses this route, because it depends on the message/,
+  );
+  assert.doesNotMatch(
+    problemsOf(`${byTool}${decisions.replace(' }\n', ', routes_by: match }\n')}`).join('\n'),
+    /no decision uses/,
+  );
 });

@@ -18,41 +18,22 @@ function holds(text: string) {
   }
 }
 
-test('returns a config or errors for any text', () => {
-  fc.assert(fc.property(fc.string({ unit: 'grapheme', maxLength: 200 }), holds));
-});
+const WORDS = ['---', '<<', ': ', '- ', '\n  ', '&a', '*a', '!!str '];
+const yaml = fc.array(fc.constantFrom(...'{}[]:,-?&*!|>"\'%@`#\n\t a1', ...WORDS), { maxLength: 60 });
+const changed = fc
+  .tuple(fc.constantFrom(...pathsOf(FULL)), fc.jsonValue({ maxDepth: 3 }))
+  .map(([path, value]) => JSON.stringify(replaceAt(FULL, path, value as Json)));
 
-test('returns a config or errors for any text of YAML characters', () => {
-  const signs = fc.constantFrom(
-    ...'{}[]:,-?&*!|>"\'%@`#\n\t a1',
-    '---',
-    '<<',
-    ': ',
-    '- ',
-    '\n  ',
-    '&a',
-    '*a',
-    '!!str ',
-  );
-  fc.assert(
-    fc.property(fc.array(signs, { maxLength: 60 }), (parts) => holds(parts.join(''))),
-    { numRuns: propertyRuns(200) },
-  );
-});
-
-test('returns a config or errors for any JSON', () => {
-  fc.assert(fc.property(fc.json(), holds));
-});
-
-test('returns a config or errors when one part of a valid config is replaced by anything', () => {
-  const paths = pathsOf(FULL);
-  fc.assert(
-    fc.property(fc.constantFrom(...paths), fc.jsonValue({ maxDepth: 3 }), (path, value) => {
-      holds(JSON.stringify(replaceAt(FULL, path, value as Json)));
-    }),
-    { numRuns: propertyRuns(200) },
-  );
-});
+for (const [what, text] of [
+  ['any text', fc.string({ unit: 'grapheme', maxLength: 200 })],
+  ['any text of YAML characters', yaml.map((signs) => signs.join(''))],
+  ['any JSON', fc.json()],
+  ['a valid config with anything in place of one part', changed],
+] as const) {
+  test(`returns a config or errors for ${what}`, () => {
+    fc.assert(fc.property(text, holds), { numRuns: propertyRuns(200) });
+  });
+}
 
 test('refuses a map as a choice, even if its keys are names of object methods', () => {
   holds(JSON.stringify(replaceAt(FULL, ['authorization_servers', 'one', 'client_auth', 'method'], { toString: null })));

@@ -30,20 +30,25 @@ test('fills in the defaults of an authorization server', () => {
   });
 });
 
-test('keeps issuer and token endpoint exactly as written', () => {
-  const { issuer, tokenEndpoint } = serverOf(
-    'issuer: https://IDP.example.com:443/a/\ntoken_endpoint: https://IDP.example.com/t?x=1\nclient_auth: { method: none }\n',
-  );
-  assert.equal(issuer, 'https://IDP.example.com:443/a/');
-  assert.equal(tokenEndpoint, 'https://IDP.example.com/t?x=1');
-});
-
-test('keeps extra parameters in order', () => {
-  const { extraParams } = serverOf(`${BASE}extra_params: { connector_id: ldap, options: '{"a":1}' }\n`);
+test('reads the keys of an authorization server as they are written', () => {
+  const text = withServer(`issuer: https://IDP.example.com:443/a/
+token_endpoint: https://IDP.example.com/t?x=1
+client_auth: { method: none }
+grant: jwt_bearer
+extra_params: { connector_id: ldap, options: '{"a":1}' }
+tls: { ca: { file: /ca }, certificate: { file: /c }, private_key: { file: k } }
+dpop: true
+`);
+  const [server] = configOf(`${text}    resource: https://r\n`).authorizationServers;
+  const { issuer, tokenEndpoint, grant, extraParams, tls, dpop } = server ?? assert.fail('no server');
+  assert.deepEqual([issuer, tokenEndpoint], ['https://IDP.example.com:443/a/', 'https://IDP.example.com/t?x=1']);
+  assert.deepEqual([grant, dpop], ['jwt_bearer', true]);
   assert.deepEqual(extraParams, [
     ['connector_id', 'ldap'],
     ['options', '{"a":1}'],
   ]);
+  assert.deepEqual(tls, { ca: '/ca', certificate: '/c', privateKey: 'k' });
+  assert.deepEqual(serverOf(`${BASE}tls: {}\n`).tls, { ca: undefined, certificate: undefined, privateKey: undefined });
 });
 
 test('refuses a server with missing or invalid keys, and parameters of the protocol', () => {
@@ -75,12 +80,6 @@ issuer: https://idp.example.com/realms/a/.well-known/openid-configuration\\nclie
       `6:21: main.extra_params: "${name}" is reserved for the protocol: remove it, and use the config key for it`,
     ]);
   }
-});
-
-test('reads the CA and the client certificate of a server', () => {
-  const { tls } = serverOf(`${BASE}tls: { ca: { file: /ca }, certificate: { file: /c }, private_key: { file: k } }\n`);
-  assert.deepEqual(tls, { ca: '/ca', certificate: '/c', privateKey: 'k' });
-  assert.deepEqual(serverOf(`${BASE}tls: {}\n`).tls, { ca: undefined, certificate: undefined, privateKey: undefined });
 });
 
 const UNKNOWN = 'routes[0].authorization_server: unknown authorization server';
@@ -119,12 +118,6 @@ test('takes the client certificate from the tls of the server', () => {
       'authorization_servers.main: method "tls_client_auth" needs one certificate: set either certificate and private_key in tls, or client_auth.from to { spiffe: true }',
     ]);
   }
-});
-
-test('reads the grant and dpop', () => {
-  const text = withServer(`${BASE}grant: jwt_bearer\ndpop: true\n`);
-  const [server] = configOf(`${text}    resource: https://r\n`).authorizationServers;
-  assert.deepEqual([server?.grant, server?.dpop], ['jwt_bearer', true]);
 });
 
 const servers = (from: string, auth = '{ method: none }') => `version: 1

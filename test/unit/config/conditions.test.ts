@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { METHODS } from 'node:http';
 import { test } from 'node:test';
 import { readHostPattern, readPathPrefix } from '../../../src/config/match.ts';
-import { configOf, messagesOf, problemsOf, SERVER, VALID } from './sample.ts';
+import { assertProblems, configOf, messagesOf, problemsOf, problemsOfChange, SERVER, VALID } from './sample.ts';
 
 const UPSTREAM = 'upstream: https://x.example.com';
 
@@ -179,7 +179,7 @@ test('refuses an invalid host', () => {
 });
 
 test('reads a path as a prefix of whole segments, without a trailing slash', () => {
-  for (const path of ['/', '/mcp', '/a/b-c_d~e', '/%C3%A9', '/...']) {
+  for (const path of ['/', '/mcp', '/a/b-c_d~e', '/%C3%A9', '/...', '/github/*']) {
     assertReadings(readPathPrefix, 'value', { [path]: path });
   }
   assertReadings(readPathPrefix, 'value', { '/mcp/': '/mcp' });
@@ -198,21 +198,17 @@ test('refuses a path that servers may read in two ways', () => {
   }
 });
 
-test('requires a host or a path', () => {
-  assert.deepEqual(problemsOf(VALID.replace('{ path: /github }', '{}')), [
-    '11:12: routes[0].match: needs a host or a path: write path: / to match all requests',
-  ]);
-  assert.deepEqual(problemsOf(VALID.replace('{ path: /github }', '{ host: 5 }')), [
-    '11:20: routes[0].match.host: must be a string: put it in quotes',
-  ]);
-});
-
-test('warns of "*" in a path, which is not a wildcard', () => {
-  const text = VALID.replace('{ path: /github }', '{ path: /github/* }');
-  assert.deepEqual(problemsOf(text), [
-    '11:20: warning: routes[0].match.path: contains "*", which is not a wildcard here: a path is a prefix, so remove "*" to match everything below it',
-  ]);
-  assert.equal(configOf(text).routes[0]?.match.path, '/github/*');
+test('requires a host or a path, warns of "*" in a path, which is not a wildcard, and refuses a name twice', () => {
+  const table = `
+{ path: /github } => {}
+→ 11:12: routes[0].match: needs a host or a path: write path: / to match all requests
+{ path: /github } => { host: 5 }
+→ 11:20: routes[0].match.host: must be a string: put it in quotes
+{ path: /github } => { path: /github/* }
+→ 11:20: warning: routes[0].match.path: contains "*", which is not a wildcard here: a path is a prefix, so remove "*" to match everything below it
+  - { name: github, match: { path: /b }, upstream: "https://x" }
+→ 13:13: routes[1].name: is also the name of routes[0]: choose another name`;
+  assertProblems(table, problemsOfChange);
 });
 
 test('refuses two routes that match the same request', () => {
@@ -222,10 +218,4 @@ test('refuses two routes that match the same request', () => {
   for (const match of ['{ host: "*.svc", path: /x }', '{ path: /x }', '{ host: a.svc }', '{ host: a.svc, path: /X }']) {
     assert.deepEqual(problemsOf(second(match)), []);
   }
-});
-
-test('refuses two routes with one name', () => {
-  assert.deepEqual(problemsOf(`${VALID}  - { name: github, match: { path: /b }, upstream: "https://x" }\n`), [
-    '13:13: routes[1].name: is also the name of routes[0]: choose another name',
-  ]);
 });

@@ -182,20 +182,6 @@ test('reports errors of verify', () => {
   assert.deepEqual(routeProblems(`${UPSTREAM}allow_insecure_http: true\n${plain}`), []);
 });
 
-test('warns of verify and file on a route that exchanges no token', () => {
-  for (const [credential, keys, effect] of [
-    [
-      'passthrough',
-      'verify: { issuer: "https://i" }',
-      'subject_token.verify: has no effect with credential "passthrough"',
-    ],
-    ['none', 'file: /t', 'subject_token.file: has no effect with credential "none"'],
-  ]) {
-    const found = messages(`${UPSTREAM}credential: ${credential}\nsubject_token: { ${keys} }\n`, '');
-    assert.ok(found.includes(`warning: routes[0].${effect}: remove it`), found.join());
-  }
-});
-
 const LINES = 'upstream: https://mcp.example.com/mcp\ncredential: secret\nsecret: { file: /run/key }\n';
 
 /** The only problem of a route, without its position. */
@@ -244,13 +230,17 @@ test('refuses a secret in the config itself, and a missing one', () => {
   assert.match(problemOf('upstream: https://mcp.example.com/mcp\ncredential: secret\n'), /missing key "secret"/);
 });
 
-test('warns of keys without effect', () => {
+test('warns of keys without effect for the credential', () => {
   for (const line of ['scope: read', 'resource: https://a', 'step_up: [x]', 'on_missing_subject: deny']) {
     assert.match(problemOf(`${LINES}${line}\n`), /has no effect with credential "secret": remove it/);
   }
   const none = 'upstream: https://mcp.example.com/mcp\ncredential: none\n';
-  assert.match(problemOf(`${none}secret: { file: /run/key }\n`), /has no effect with credential "none"/);
-  assert.match(problemOf(`${none}send: { header: X-Key }\n`), /has no effect with credential "none"/);
+  for (const line of ['secret: { file: /run/key }', 'send: { header: X-Key }', 'subject_token: { file: /t }']) {
+    const warning = /^warning: routes\[0\]\.(secret|send|subject_token\.file): has no effect with credential "none": /;
+    assert.match(problemOf(`${none}${line}\n`), warning);
+  }
+  const verified = none.replace('none', 'passthrough\nsubject_token: { verify: { issuer: "https://i" } }');
+  assert.match(problemOf(verified), /subject_token\.verify: has no effect with credential "passthrough": remove it/);
 });
 
 test('verifies callers only with an audience, because the route has no authorization server', () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Route } from '../../../src/config/route.ts';
-import { configOf, problemsOf, routeOf, routeProblems, SERVER, VALID } from './sample.ts';
+import { assertProblems, configOf, problemsOf, routeOf, routeProblems, SERVER, VALID } from './sample.ts';
 
 const UPSTREAM = 'upstream: https://mcp.example.com:443/MCP/\n';
 
@@ -30,17 +30,11 @@ test('sends resource and audience as written, and expects them in the issued tok
     audience: ['a', 'urn:x:y'],
     expectAudience: ['urn:x:y', 'https://A?b=1', 'a'],
   });
+  assert.deepEqual(sent('resource: []\nexpect_audience: [a]\n'), { resource: [], audience: [], expectAudience: ['a'] });
   assert.deepEqual(sent('audience: a\nexpect_audience: b\n').expectAudience, ['b']);
   assert.equal(sent('audience: a\nexpect_audience: any\n').expectAudience, 'any');
   assert.deepEqual(sent('expect_audience: { only: b }\n').expectAudience, { only: ['b'] });
   assert.deepEqual(sent('expect_audience: { only: [b, c] }\n').expectAudience, { only: ['b', 'c'] });
-});
-
-test('requires expect_audience if neither resource nor audience is sent', () => {
-  assert.deepEqual(routeProblems(`${UPSTREAM}resource: []\n`), [
-    '10:5: routes[0]: sends neither resource nor audience, so the expected audience of an issued token is unknown: set expect_audience to the "aud" that the backend expects, or to any',
-  ]);
-  assert.deepEqual(sent('resource: []\nexpect_audience: [a]\n'), { resource: [], audience: [], expectAudience: ['a'] });
 });
 
 test('refuses invalid resources, audiences and scopes', () => {
@@ -150,24 +144,29 @@ test('reads each kind of credential', () => {
   assert.deepEqual(credential.target.resource, ['https://mcp.example.com/MCP']);
 });
 
-test('warns of a key without effect for the credential on a route, but not in defaults', () => {
-  for (const [lines, problem, top] of [
-    [
-      'credential: none\nresource: https://x',
-      '7:5: warning: routes[0].resource: has no effect with credential "none"',
-      '',
-    ],
-    [
-      'credential: client_credentials\nactor_token: { file: /a }',
-      '14:5: warning: routes[0].actor_token: has no effect with credential "client_credentials"',
-    ],
-  ]) {
-    assert.deepEqual(routeProblems(`${UPSTREAM}${lines}\n`, top), [`${problem}: remove it`]);
+test('warns of a key without effect on a route, but not in defaults', () => {
+  for (const [lines, problem] of [
+    [`${UPSTREAM}credential: none\nresource: https://x\n`, 'resource: has no effect with credential "none"'],
+    ['upstream: http://x\ncredential: none\ntls: {}\n', 'tls: has no effect with a plain http upstream'],
+  ] as const) {
+    assert.deepEqual(routeProblems(lines, ''), [`7:5: warning: routes[0].${problem}: remove it`]);
   }
-  assert.deepEqual(routeProblems(`upstream: http://x\ncredential: none\ntls: {}\n`, ''), [
-    '7:5: warning: routes[0].tls: has no effect with a plain http upstream: remove it',
-  ]);
   assert.deepEqual(routeProblems(`${UPSTREAM}credential: none\n`, 'defaults: { resource: "https://x" }\n'), []);
+});
+
+test('reports keys that are missing, idle or out of bounds on a route with an authorization server', () => {
+  const table = `
+resource: []
+→ 10:5: routes[0]: sends neither resource nor audience, so the expected audience of an issued token is unknown: set expect_audience to the "aud" that the backend expects, or to any
+credential: client_credentials\\nactor_token: { file: /a }
+→ 14:5: warning: routes[0].actor_token: has no effect with credential "client_credentials": remove it
+subject_token: { scope: openid offline_access }
+→ 13:29: warning: routes[0].subject_token.scope: tells clients to request "offline_access": remove it, because clients that want a refresh token add it themselves
+retry_body_limit: 17MiB\\ntimeouts: { connect: 25h, stall: 0 }
+→ 13:23: routes[0].retry_body_limit: must be at most 16MiB
+→ 14:26: routes[0].timeouts.connect: must be at most 24h
+→ 14:38: routes[0].timeouts.stall: must be at least 1s`;
+  assertProblems(table, (lines) => routeProblems(UPSTREAM + lines));
 });
 
 test('warns of client credentials without client authentication', () => {
@@ -208,20 +207,6 @@ test('warns that unattended mixes two credentials in a session, and refuses it w
   assert.match(unattended('none', 'connection: x\n', vault).join(), /warning: .* binds a session/);
   assert.match(unattended('deny').join(), /must be one of client_credentials, none/);
   assert.deepEqual(unattended('none', 'allowed_origins: [https://app.example.com]\n').length, 1);
-});
-
-test('warns of a scope for callers that asks for a refresh token', () => {
-  assert.deepEqual(routeProblems(`${UPSTREAM}subject_token: { scope: openid offline_access }\n`), [
-    '13:29: warning: routes[0].subject_token.scope: tells clients to request "offline_access": remove it, because clients that want a refresh token add it themselves',
-  ]);
-});
-
-test('bounds durations and sizes of a route', () => {
-  assert.deepEqual(routeProblems(`${UPSTREAM}retry_body_limit: 17MiB\ntimeouts: { connect: 25h, stall: 0 }\n`), [
-    '13:23: routes[0].retry_body_limit: must be at most 16MiB',
-    '14:26: routes[0].timeouts.connect: must be at most 24h',
-    '14:38: routes[0].timeouts.stall: must be at least 1s',
-  ]);
 });
 
 test('bounds the other values, and fills in their defaults', () => {

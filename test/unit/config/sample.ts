@@ -24,6 +24,12 @@ export function problemsOf(text: string): string[] {
   return parseConfig(text, 'c').problems.map((problem) => formatProblem(problem).slice('c:'.length));
 }
 
+/** The problems of a change of a valid config: `old => new`, or keys that follow it. */
+export function problemsOfChange(line: string): string[] {
+  const [old = '', replacement] = line.trim().split(' => ');
+  return problemsOf(replacement === undefined ? VALID + line : VALID.replace(old, replacement));
+}
+
 /** The problems of a text as `path: message`. */
 export function messagesOf(text: string): string[] {
   return problemsOf(text).map((problem) => problem.replace(/^\d+:\d+: /, ''));

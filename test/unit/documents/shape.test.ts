@@ -1,17 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { nearest } from '../../../src/documents/nearest.ts';
-import { assertProblems, problemsOf, routeProblems, SERVER, VALID } from '../config/sample.ts';
+import { assertProblems, problemsOf, problemsOfChange, SERVER, VALID } from '../config/sample.ts';
 
 test('reports no problems of a valid config', () => {
   assert.deepEqual(problemsOf(VALID), []);
 });
-
-/** A change of a valid config: `old => new`, or keys that follow it. */
-function problemsOfChange(line: string): string[] {
-  const [old = '', replacement] = line.trim().split(' => ');
-  return problemsOf(replacement === undefined ? VALID + line : VALID.replace(old, replacement));
-}
 
 test('reports an unknown or missing key, and suggests the nearest', () => {
   const table = `
@@ -105,6 +99,8 @@ defaults: { authorization_server: [main], scope: [read, write], audience: [a, ''
 → 13:79: defaults.audience[1]: must not be empty
 defaults: { requested_token_type: opaque }
 → 13:35: defaults.requested_token_type: must be one of access_token, refresh_token, id_token, saml1, saml2, jwt, id-jag, or a full URN
+defaults: { scope: 'a"b' }
+→ 13:20: defaults.scope: contains a character that is not allowed in a scope: use printable ASCII without quotes and backslashes
 version: 1 => version: 2
 → 1:10: version: must be 1
 version: 1 => version: "1"
@@ -170,13 +166,6 @@ test('quotes a key with unusual characters in a path', () => {
     problemsOf(VALID.replace('main:', 'a.b:').replace('cambist\n', '5\n'))[0] ?? '',
     /^5:16: authorization_servers\["a\.b"\]\.client_id: must be a string/,
   );
-});
-
-test('reports malformed route keys on a route and in defaults', () => {
-  assert.deepEqual(problemsOf(`${VALID}defaults: { scope: 'a"b' }\n`), [
-    '13:20: defaults.scope: contains a character that is not allowed in a scope: use printable ASCII without quotes and backslashes',
-  ]);
-  assert.equal(routeProblems(`upstream: https://x\nscope: 'a"b'\n`).length, 1);
 });
 
 test('refuses a header with two roles', () => {
