@@ -44,10 +44,8 @@ export function legacyCall({
   return { headers: headersOf('2025-11-25'), body: JSON.stringify({ jsonrpc: '2.0', id, method, params }) };
 }
 
+export const MCP_HEADERS = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' };
+
 function headersOf(version: string) {
-  return {
-    'content-type': 'application/json',
-    accept: 'application/json, text/event-stream',
-    'mcp-protocol-version': version,
-  };
+  return { ...MCP_HEADERS, 'mcp-protocol-version': version };
 }

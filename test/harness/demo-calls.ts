@@ -1,9 +1,11 @@
+import { styleText } from 'node:util';
 import { decodeJwt, decodeProtectedHeader } from 'jose';
 import { type AgentFetch, type AgentSdk, SDK_V1, SDK_V2_NEGOTIATED } from './agent-client.ts';
+import { legacyCall, modernCall } from './consent.ts';
 import type { BackendRequest } from './mcp-fixture/server.ts';
 import type { McpSetup, RouteName } from './mcp-setup.ts';
 
-export interface DemoCall {
+interface DemoCall {
   backend: RouteName;
   /** False if the request went to the backend directly. */
   isThroughCambist: boolean;
@@ -23,36 +25,14 @@ export interface DemoFindings {
   exchanges: number;
 }
 
-export const MCP_HEADERS = {
-  'content-type': 'application/json',
-  accept: 'application/json, text/event-stream',
-};
-
-const LATEST_REVISION = '2026-07-28';
-const SESSION_REVISION = '2025-11-25';
-
 /** Begins a session in MCP revision 2025-11-25. */
-export const INITIALIZE = JSON.stringify({
-  jsonrpc: '2.0',
-  id: 1,
+export const INITIALIZE = legacyCall({
   method: 'initialize',
-  params: { protocolVersion: SESSION_REVISION, capabilities: {}, clientInfo: { name: 'curl', version: '1' } },
-});
-
-export const DISCOVER_HEADERS = { 'MCP-Protocol-Version': LATEST_REVISION, 'Mcp-Method': 'server/discover' };
+  params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'curl', version: '1' } },
+}).body;
 
 /** The first request of MCP revision 2026-07-28, which has no sessions. */
-export const DISCOVER = JSON.stringify({
-  jsonrpc: '2.0',
-  id: 1,
-  method: 'server/discover',
-  params: {
-    _meta: {
-      'io.modelcontextprotocol/protocolVersion': LATEST_REVISION,
-      'io.modelcontextprotocol/clientCapabilities': {},
-    },
-  },
-});
+export const DISCOVER = modernCall({ method: 'server/discover', params: {}, capabilities: {} });
 
 /** The prefix of the request ids. A request has the same id at the client, in the log and at the backend. */
 const ID_PREFIX = 'demo-';
@@ -75,14 +55,14 @@ export async function makeCalls(setup: McpSetup, token: string): Promise<DemoFin
 async function callDirectly(setup: McpSetup, backend: RouteName, token: string): Promise<DemoCall> {
   const { status } = await fetch(setup.backends[backend].url, {
     method: 'POST',
-    headers: { ...MCP_HEADERS, ...DISCOVER_HEADERS, authorization: `Bearer ${token}` },
-    body: DISCOVER,
+    headers: { ...DISCOVER.headers, authorization: `Bearer ${token}` },
+    body: DISCOVER.body,
   });
   const { sub = 'unknown', aud } = decodeJwt(token);
   return {
     backend,
     isThroughCambist: false,
-    ...describeRequest(new Headers(DISCOVER_HEADERS), DISCOVER),
+    ...describeRequest(new Headers(DISCOVER.headers), DISCOVER.body),
     status,
     cache: '-',
     receivedSubject: sub,
@@ -145,6 +125,46 @@ function describeRequest(headers: Headers, body: unknown): { revision: string; r
 
 function audienceOf(aud: string | string[] | undefined): string {
   return [aud ?? 'none'].flat().join(', ');
+}
+
+/** Widths of the columns before the last. */
+const WIDTHS = [7, 8, 11, 18, 6, 5, 5] as const;
+
+export function describeFindings({ algorithm, callerAudience, calls, exchanges }: DemoFindings): string {
+  const forwarded = calls.filter(({ isThroughCambist }) => isThroughCambist);
+  return [
+    styleText('bold', "cambist: the caller's token goes in, a token for exactly one MCP backend comes out."),
+    '',
+    `The caller, alice, has one token, signed with ${algorithm}. Its audience (aud) is: ${styleText('cyan', callerAudience)}`,
+    'With this token, her agent calls a backend directly. Then it calls two backends through cambist:',
+    '',
+    styleText(
+      'dim',
+      row('backend', 'via', 'MCP', 'request', 'status', 'cache', 'sub', 'aud of the token that the backend received'),
+    ),
+    ...calls.map(describeCall),
+    '',
+    `${exchanges} token exchanges for ${forwarded.length} requests through cambist. None of them carried alice's own token.`,
+    '',
+  ].join('\n');
+}
+
+function describeCall(call: DemoCall): string {
+  const { backend, isThroughCambist, revision, request, status, cache, receivedSubject, receivedAudience } = call;
+  return row(
+    backend,
+    isThroughCambist ? 'cambist' : 'directly',
+    revision,
+    request,
+    styleText(status === 200 ? 'green' : 'red', String(status).padEnd(WIDTHS[4])),
+    styleText(cache === 'hit' ? 'green' : 'yellow', cache.padEnd(WIDTHS[5])),
+    receivedSubject,
+    styleText('cyan', receivedAudience),
+  );
+}
+
+function row(...cells: string[]): string {
+  return `  ${cells.map((cell, index) => cell.padEnd(WIDTHS[index] ?? 0)).join('  ')}`;
 }
 
 /** The promises of cambist that the calls did not keep, as sentences. */

@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { styleText } from 'node:util';
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
 import { startCambist } from './cambist-process.ts';
 import { type ConsentSite, consentAt, startConsentSetup } from './consent-site.ts';
-import { createPainter } from './demo-report.ts';
 import type { Lifetime } from './lifetime.ts';
 
 const USER = 'alice';
@@ -14,7 +14,6 @@ const POLL_MS = 500;
  * @returns the promises that were broken
  */
 export async function demonstrateConsent(t: Lifetime, byHand: boolean, port = '0'): Promise<string[]> {
-  const paint = createPainter(process.stdout);
   const setup = await startConsentSetup(t);
   const { site, server } = setup;
   const cambist = await startCambist(t, { config: () => ({ ...setup.config, listen: `127.0.0.1:${port}` }) });
@@ -26,26 +25,26 @@ export async function demonstrateConsent(t: Lifetime, byHand: boolean, port = '0
   client.setRequestHandler('elicitation/create', async ({ params }) => {
     if (params.mode !== 'url') return { action: 'decline' };
     opened.push(params.url);
-    console.log(`  tools/call echo   ${paint('yellow', 'consent needed')}   ${params.message}`);
-    console.log(`                    open             ${paint('cyan', params.url)}`);
+    console.log(`  tools/call echo   ${styleText('yellow', 'consent needed')}   ${params.message}`);
+    console.log(`                    open             ${styleText('cyan', params.url)}`);
     if (byHand) await waitForPerson(site);
     else await consentAt(params.url, USER, site.ca);
-    console.log(`                    ${paint('green', 'consented')}        ${USER} signed in there and consented`);
+    console.log(`                    ${styleText('green', 'consented')}        ${USER} signed in there and consented`);
     return { action: 'accept' };
   });
   t.after(() => client.close());
   await cambist.ready();
-  console.log(paint('bold', 'cambist: a backend of another company, which a user must allow first.\n'));
+  console.log(styleText('bold', 'cambist: a backend of another company, which a user must allow first.\n'));
   console.log(`The agent of ${USER} connects and lists the tools without her. Then it calls a tool twice:\n`);
   const requestInit = { headers: { authorization: `Bearer ${await server.mint({ subject: USER })}` } };
   await client.connect(new StreamableHTTPClientTransport(new URL(`${cambist.url}/mcp`), { requestInit }));
   const { tools } = await client.listTools();
-  console.log(`  tools/list        ${paint('green', '200')}              ${tools.length} tools`);
+  console.log(`  tools/list        ${styleText('green', '200')}              ${tools.length} tools`);
   const texts: string[] = [];
   for (const message of ['hello', 'hello again']) {
     const { content } = await client.callTool({ name: 'echo', arguments: { message } });
     texts.push(...content.map((part) => (part.type === 'text' ? part.text : part.type)));
-    console.log(`  tools/call echo   ${paint('green', '200')}              ${texts.at(-1)}`);
+    console.log(`  tools/call echo   ${styleText('green', '200')}              ${texts.at(-1)}`);
   }
   console.log(
     '\ncambist told the client where to go, in the words of MCP 2026-07-28. The client repeated its call, and the backend',

@@ -2,17 +2,10 @@ import { writeFile } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import {
-  brokenPromises,
-  type DemoFindings,
-  DISCOVER,
-  DISCOVER_HEADERS,
-  INITIALIZE,
-  MCP_HEADERS,
-  makeCalls,
-} from './demo-calls.ts';
+import { styleText } from 'node:util';
+import { MCP_HEADERS, modernCall } from './consent.ts';
+import { brokenPromises, type DemoFindings, DISCOVER, describeFindings, INITIALIZE, makeCalls } from './demo-calls.ts';
 import type { DemoOptions } from './demo-options.ts';
-import { createPainter, describeFindings } from './demo-report.ts';
 import { startHttpServer } from './http-server.ts';
 import type { Lifetime } from './lifetime.ts';
 import { type McpSetup, type McpSetupConfig, startMcpSetup } from './mcp-setup.ts';
@@ -31,10 +24,10 @@ export async function runDemo(t: Lifetime, { port, keep, backend }: DemoOptions)
   agent.backendUrl = setup.url('docs');
   const token = await setup.subjectToken(keep ? { ttlSeconds: KEPT_TOKEN_TTL_SECONDS } : {});
   const findings = await makeCalls(setup, token);
-  console.log(describeFindings(findings, createPainter(process.stdout)));
+  console.log(describeFindings(findings));
   const broken = brokenPromises(setup, findings, token);
   const report = await callAgent(setup, token);
-  console.log(describeAgent(report, createPainter(process.stdout)));
+  console.log(describeAgent(report));
   broken.push(...brokenPromisesToAgent(report, token));
   if (broken.length > 0) return broken;
   if (backend !== undefined) setup.authorizationServer.resources.set(backend, { scopes: [] });
@@ -68,11 +61,11 @@ async function keepRunning(setup: McpSetup, findings: DemoFindings, token: strin
   const url = `${setup.cambist.url}/${route}`;
   console.log(`Running until Ctrl-C. In another terminal, call a backend of MCP revision 2026-07-28:
 
-${curl(url, tokenFile, DISCOVER_HEADERS, DISCOVER)}
+${curl(url, tokenFile, DISCOVER)}
 
 If your backend supports only earlier revisions:
 
-${curl(url, tokenFile, {}, INITIALIZE)}
+${curl(url, tokenFile, { headers: MCP_HEADERS, body: INITIALIZE })}
 
   agent     ${url}
   token     cat ${tokenFile}
@@ -93,40 +86,15 @@ ${curl(url, tokenFile, {}, INITIALIZE)}
   clearInterval(logging);
 }
 
-function curl(url: string, tokenFile: string, headers: Readonly<Record<string, string>>, body: string): string {
-  const given = Object.entries({ ...MCP_HEADERS, ...headers }).map(([name, value]) => `-H '${name}: ${value}'`);
+function curl(url: string, tokenFile: string, { headers, body }: { headers: object; body: string }): string {
+  const given = Object.entries(headers).map(([name, value]) => `-H '${name}: ${value}'`);
   const lines = [`curl -i ${url} -H "Authorization: Bearer $(cat ${tokenFile})"`];
   for (let i = 0; i < given.length; i += 2) lines.push(given.slice(i, i + 2).join(' '));
   return `  ${[...lines, `-d '${body}'`].join(' \\\n    ')}`;
 }
 
-const REVISION = '2026-07-28';
-
 /** Calls the tool `whoami`, which returns the user of the token that the backend received. */
-const WHOAMI = {
-  method: 'POST',
-  headers: {
-    'content-type': 'application/json',
-    accept: 'application/json, text/event-stream',
-    'mcp-protocol-version': REVISION,
-    'mcp-method': 'tools/call',
-    'mcp-name': 'whoami',
-  },
-  body: JSON.stringify({
-    jsonrpc: '2.0',
-    id: 1,
-    method: 'tools/call',
-    params: {
-      name: 'whoami',
-      arguments: {},
-      _meta: {
-        'io.modelcontextprotocol/protocolVersion': REVISION,
-        'io.modelcontextprotocol/clientCapabilities': {},
-        'io.modelcontextprotocol/clientInfo': { name: 'demo-agent', version: '1' },
-      },
-    },
-  }),
-};
+const WHOAMI = { method: 'POST', ...modernCall({ params: { name: 'whoami', arguments: {} }, capabilities: {} }) };
 
 interface AgentReport {
   readonly given: string;
@@ -180,17 +148,17 @@ async function callAgent({ cambist }: McpSetup, token: string): Promise<AgentRep
   return (await response.json()) as AgentReport;
 }
 
-function describeAgent({ given, user, statusWithout }: AgentReport, paint: ReturnType<typeof createPainter>): string {
+function describeAgent({ given, user, statusWithout }: AgentReport): string {
   return [
-    paint('bold', 'The agent holds nothing: callers reach it through cambist, which keeps their tokens.'),
+    styleText('bold', 'The agent holds nothing: callers reach it through cambist, which keeps their tokens.'),
     '',
     'alice calls her agent. This is everything that the agent was given:',
     '',
-    ...given.split('\n').map((line) => `  ${line.includes('cbh_') ? paint('cyan', line) : line}`.trimEnd()),
+    ...given.split('\n').map((line) => `  ${line.includes('cbh_') ? styleText('cyan', line) : line}`.trimEnd()),
     '',
     "alice's token is not in it. cbh_… is a handle, which works at this cambist only.",
-    `The agent sends the baggage on, as OpenTelemetry does by default. The backend then sees: ${paint('cyan', user ?? 'nothing')}`,
-    `Without it, cambist cannot tell the caller, and returns ${paint('red', String(statusWithout))}.`,
+    `The agent sends the baggage on, as OpenTelemetry does by default. The backend then sees: ${styleText('cyan', user ?? 'nothing')}`,
+    `Without it, cambist cannot tell the caller, and returns ${styleText('red', String(statusWithout))}.`,
     '',
   ].join('\n');
 }

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type AgentClient, SDK_V1 } from '../../harness/agent-client.ts';
-import { INITIALIZE, MCP_HEADERS } from '../../harness/demo-calls.ts';
+import { MCP_HEADERS } from '../../harness/consent.ts';
+import { INITIALIZE } from '../../harness/demo-calls.ts';
 import type { McpSetup, RouteName } from '../../harness/mcp-setup.ts';
 
 /** The last result of the callers of one route. */
