@@ -1,16 +1,16 @@
+import { buffer } from 'node:stream/consumers';
+import { bytesOf, type Fields, readFields } from '../../src/protobuf.ts';
 import { startHttpServer } from './http-server.ts';
 import type { Lifetime } from './lifetime.ts';
 
 export type ReceivedSpan = Readonly<ReturnType<typeof readSpan>>;
 
-type ReceivedLog = ReturnType<typeof readLogs>[number];
+type ReceivedLog = ReturnType<typeof readLog>;
 
 export type OtlpReceiver = Awaited<ReturnType<typeof startOtlpReceiver>>;
 
-type Fields = ReturnType<typeof readMessage>;
-
 const KINDS = ['other', 'internal', 'server', 'client', 'other', 'other'] as const;
-const STATUS_ERROR = 2n;
+const STATUS_ERROR = 2;
 
 /** Receives traces and logs over OTLP/HTTP in protobuf, like a collector. */
 export async function startOtlpReceiver(t: Lifetime) {
@@ -18,17 +18,15 @@ export async function startOtlpReceiver(t: Lifetime) {
   const logs: ReceivedLog[] = [];
   const bodies: Buffer[] = [];
   const server = await startHttpServer(async (request, response) => {
-    const chunks: Buffer[] = [];
-    for await (const chunk of request) chunks.push(chunk as Buffer);
-    const body = Buffer.concat(chunks);
+    const body = await buffer(request);
     const isKnown = request.url === '/v1/traces' || request.url === '/v1/logs';
     if (!isKnown || request.headers['content-type'] !== 'application/x-protobuf') {
       response.writeHead(404).end();
       return;
     }
     bodies.push(body);
-    if (request.url === '/v1/traces') spans.push(...readRequest(body));
-    else logs.push(...readLogs(body));
+    if (request.url === '/v1/traces') spans.push(...readRequest(body, readSpan));
+    else logs.push(...readRequest(body, readLog));
     response.writeHead(200, { 'content-type': 'application/x-protobuf' }).end();
   });
   t.after(server.close);
@@ -36,114 +34,59 @@ export async function startOtlpReceiver(t: Lifetime) {
   return { url: server.url, spans, logs, received: () => Buffer.concat(bodies).toString('latin1') };
 }
 
-/** @see opentelemetry-proto, ExportTraceServiceRequest */
-function readRequest(body: Buffer): ReceivedSpan[] {
-  return messages(readMessage(body), 1).flatMap((resourceSpans) => {
-    const resource = messages(resourceSpans, 1)[0];
-    const attributes = resource === undefined ? {} : readAttributes(resource, 1);
-    return messages(resourceSpans, 2).flatMap((scope) => messages(scope, 2).map((span) => readSpan(span, attributes)));
+/** @see opentelemetry-proto, ExportTraceServiceRequest and ExportLogsServiceRequest */
+function readRequest<Item>(body: Buffer, read: (item: Buffer, resource: Record<string, unknown>) => Item): Item[] {
+  return messages(readFields(body), 1).flatMap((resourceItems) => {
+    const resource = readAttributes(readFields(bytesOf(resourceItems, 1)), 1);
+    const items = messages(resourceItems, 2).flatMap((scope) => scope.get(2) ?? []);
+    return items.map((item) => read(item, resource));
   });
 }
 
-/** @see opentelemetry-proto, ExportLogsServiceRequest */
-function readLogs(body: Buffer) {
-  return messages(readMessage(body), 1).flatMap((resourceLogs) => {
-    const [resource] = messages(resourceLogs, 1);
-    const attributes = resource === undefined ? {} : readAttributes(resource, 1);
-    return messages(resourceLogs, 2).flatMap((scope) =>
-      messages(scope, 2).map((record) => {
-        const [value] = messages(record, 5);
-        return { event: String(record.get(12)?.[0]), body: value && readValue(value), resource: attributes };
-      }),
-    );
-  });
+function readLog(log: Buffer, resource: Record<string, unknown>) {
+  const fields = readFields(log);
+  return { event: bytesOf(fields, 12).toString(), body: readValue(bytesOf(fields, 5)), resource };
 }
 
-function readSpan(span: Fields, resource: Readonly<Record<string, unknown>>) {
-  const bytes = (number: number): Buffer => (span.get(number)?.[0] as Buffer | undefined) ?? Buffer.alloc(0);
-  const figure = (number: number): bigint => (span.get(number)?.[0] as bigint | undefined) ?? 0n;
-  const status = messages(span, 15)[0];
+function readSpan(span: Buffer, resource: Record<string, unknown>) {
+  const [numbers, status] = [new Map<number, number>(), new Map<number, number>()];
+  const fields = readFields(span, numbers);
+  readFields(bytesOf(fields, 15), status);
   return {
-    traceId: bytes(1).toString('hex'),
-    spanId: bytes(2).toString('hex'),
+    traceId: bytesOf(fields, 1).toString('hex'),
+    spanId: bytesOf(fields, 2).toString('hex'),
     /** Empty for the first span of a trace. */
-    parentSpanId: bytes(4).toString('hex'),
-    name: bytes(5).toString(),
-    kind: KINDS[Number(figure(6))] ?? 'other',
-    attributes: readAttributes(span, 9),
-    isError: status?.get(3)?.[0] === STATUS_ERROR,
-    durationMs: Number(figure(8) - figure(7)) / 1e6,
+    parentSpanId: bytesOf(fields, 4).toString('hex'),
+    name: bytesOf(fields, 5).toString(),
+    kind: KINDS[numbers.get(6) ?? 0] ?? 'other',
+    attributes: readAttributes(fields, 9),
+    isError: status.get(3) === STATUS_ERROR,
+    durationMs: durationMsOf(span),
     /** Attributes of the sending process. */
     resource,
   };
 }
 
+/** From the fields 7 and 8, whose tags are `9` and `A`, after the kind. `readFields` passes over numbers of a fixed length. */
+function durationMsOf(span: Buffer): number {
+  const [, ...times] = /0.9(.{8})A(.{8})/s.exec(span.toString('latin1')) ?? [];
+  const [start = 0n, end = 0n] = times.map((time) => Buffer.from(time, 'latin1').readBigUInt64LE());
+  return Number(end - start) / 1e6;
+}
+
 function readAttributes(fields: Fields, number: number): Record<string, unknown> {
   return Object.fromEntries(
-    messages(fields, number).map((attribute) => {
-      const value = messages(attribute, 2)[0];
-      return [String(attribute.get(1)?.[0]), value === undefined ? undefined : readValue(value)];
-    }),
+    messages(fields, number).map((attribute) => [bytesOf(attribute, 1).toString(), readValue(bytesOf(attribute, 2))]),
   );
 }
 
-function readValue(value: Fields): unknown {
-  const [number, [written] = []] = [...value][0] ?? [0, []];
-  if (number === 1) return String(written);
-  if (number === 2) return written === 1n;
-  if (number === 3) return Number(written);
-  return written;
+/** A text, a flag or a number. */
+function readValue(value: Buffer): unknown {
+  const numbers = new Map<number, number>();
+  const [text] = readFields(value, numbers).get(1) ?? [];
+  return text?.toString() ?? (numbers.has(2) ? numbers.get(2) === 1 : numbers.get(3));
 }
 
 function messages(fields: Fields, number: number): Fields[] {
-  return (fields.get(number) ?? []).map((value: WireValue) => readMessage(value as Buffer));
-}
-
-/** The value of a field: bytes for messages and strings, otherwise a number. */
-type WireValue = Buffer | bigint;
-
-/**
- * Returns the fields of a protobuf message by their numbers, in order.
- * @see https://protobuf.dev/programming-guides/encoding/
- */
-function readMessage(bytes: Buffer): Map<number, WireValue[]> {
-  const fields = new Map<number, WireValue[]>();
-  let at = 0;
-
-  function readVarint(): bigint {
-    let value = 0n;
-    for (let shift = 0n; ; shift += 7n) {
-      const byte = bytes.readUInt8(at);
-      at += 1;
-      value |= BigInt(byte & 0x7f) << shift;
-      if (byte < 0x80) return value;
-    }
-  }
-
-  function readValue(wireType: number): WireValue {
-    switch (wireType) {
-      case 0:
-        return readVarint();
-      case 1:
-        at += 8;
-        return bytes.readBigUInt64LE(at - 8);
-      case 2: {
-        const length = Number(readVarint());
-        at += length;
-        return bytes.subarray(at - length, at);
-      }
-      case 5:
-        at += 4;
-        return BigInt(bytes.readUInt32LE(at - 4));
-      default:
-        throw new Error(`unknown wire type ${wireType} at ${at}`);
-    }
-  }
-
-  while (at < bytes.length) {
-    const key = Number(readVarint());
-    const number = key >> 3;
-    fields.set(number, [...(fields.get(number) ?? []), readValue(key & 7)]);
-  }
-  return fields;
+  return (fields.get(number) ?? []).map((message) => readFields(message));
 }

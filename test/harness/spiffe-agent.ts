@@ -1,10 +1,11 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { type handleServerStreamingCall, type handleUnaryCall, Server, ServerCredentials, status } from '@grpc/grpc-js';
 import { writeBytes } from '../../src/protobuf.ts';
 import type { Certificate } from './certificates.ts';
+import { type Lifetime, temporaryFolder } from './lifetime.ts';
 
 /** A message in the encoding of Protocol Buffers: the fields that have a length. */
 export function message(...fields: readonly (readonly [number: number, value: string | Buffer])[]): Buffer {
@@ -51,9 +52,8 @@ type GrpcError = { readonly code: status; readonly details: string };
 /** An agent whose responses the test chooses. */
 export type FakeSpiffeAgent = Awaited<ReturnType<typeof startSpiffeAgent>>;
 
-export async function startSpiffeAgent(t: { after(run: () => void): void }) {
-  const folder = mkdtempSync(join(tmpdir(), 'spiffe-'));
-  const socket = join(folder, 'agent.sock');
+export async function startSpiffeAgent(t: Lifetime) {
+  const socket = join(temporaryFolder(t), 'agent.sock');
   const address = `unix://${socket}`;
   const open = new Set<Parameters<handleServerStreamingCall<Buffer, Buffer>>[0]>();
   const jwtRequests: Buffer[] = [];
@@ -119,12 +119,7 @@ export async function startSpiffeAgent(t: { after(run: () => void): void }) {
         },
         { x509: fetchX509, jwt: fetchJwt },
       );
-      const started = server;
-      await new Promise<void>((resolve, reject) => {
-        started.bindAsync(address, ServerCredentials.createInsecure(), (error) =>
-          error === null ? resolve() : reject(error),
-        );
-      });
+      await promisify(server.bindAsync.bind(server))(address, ServerCredentials.createInsecure());
     },
     /** Closes the socket and all connections. */
     stop() {
@@ -133,10 +128,7 @@ export async function startSpiffeAgent(t: { after(run: () => void): void }) {
       rmSync(socket, { force: true });
     },
   };
-  t.after(() => {
-    agent.stop();
-    rmSync(folder, { recursive: true, force: true });
-  });
+  t.after(agent.stop);
   await agent.start();
   return agent;
 }
