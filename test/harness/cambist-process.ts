@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { stringify } from 'yaml';
+import { eventually } from './eventually.ts';
 import { recordLogged } from './leaks.ts';
 import type { Lifetime } from './lifetime.ts';
 import { type Labels, sumSamples } from './metric-samples.ts';
@@ -13,30 +14,21 @@ import { BUILT_PROGRAM } from './run-command.ts';
 /** A JSON log line. */
 export type LogLine = Readonly<Record<string, unknown>>;
 
-interface Waiter {
-  offer(line: LogLine): void;
-  fail(reason: string): void;
-}
-
 const LOG_TIMEOUT_MS = 60_000;
 
 export function recordOutput(child: ChildProcess) {
   const out: string[] = [];
   const err: string[] = [];
   const logs: LogLine[] = [];
-  const waiters = new Set<Waiter>();
   let exit: string | undefined;
   onLine(child.stdout, (text) => {
     out.push(text);
     const line = parseLog(text);
-    if (line === undefined) return;
-    logs.push(line);
-    for (const waiter of waiters) waiter.offer(line);
+    if (line !== undefined) logs.push(line);
   });
   onLine(child.stderr, (text) => err.push(text));
   child.once('close', (code, signal) => {
     exit = `the process exited (${signal ?? `exit code ${code}`})`;
-    for (const waiter of waiters) waiter.fail(exit);
     recordLogged([...out, ...err].join('\n'));
   });
   return {
@@ -48,29 +40,16 @@ export function recordOutput(child: ChildProcess) {
      * Returns the first log line that matches the predicate, and waits for it if necessary.
      * @throws Error on timeout, or if the process exits first
      */
-    waitForLog: (predicate: (line: LogLine) => boolean, timeoutMs = LOG_TIMEOUT_MS): Promise<LogLine> =>
-      new Promise((resolve, reject) => {
-        const past = logs.find(predicate);
-        if (past !== undefined) return resolve(past);
-        const waiter: Waiter = {
-          offer: (line) => {
-            if (!predicate(line)) return;
-            finish();
-            resolve(line);
-          },
-          fail: (reason) => {
-            finish();
-            reject(new Error(`${reason} before the expected log line`));
-          },
-        };
-        const timer = setTimeout(() => waiter.fail(`${timeoutMs} ms passed`), timeoutMs);
-        const finish = () => {
-          clearTimeout(timer);
-          waiters.delete(waiter);
-        };
-        waiters.add(waiter);
-        if (exit !== undefined) waiter.fail(exit);
-      }),
+    waitForLog: async (predicate: (line: LogLine) => boolean, timeoutMs = LOG_TIMEOUT_MS): Promise<LogLine> => {
+      let found: LogLine | undefined;
+      const isLogged = (): boolean => {
+        found = logs.find(predicate);
+        if (found === undefined && exit !== undefined) throw new Error(`${exit} before the expected log line`);
+        return found !== undefined;
+      };
+      await eventually('the expected log line', isLogged, timeoutMs);
+      return found as LogLine;
+    },
   };
 }
 
@@ -96,7 +75,6 @@ interface CambistOptions {
   /** Files written beside the config before the start: secrets, keys, tokens. */
   files?: Readonly<Record<string, string>>;
   env?: Readonly<Record<string, string>>;
-  startTimeoutMs?: number;
   /** The default runs the built program with this Node. */
   launch?: Launch;
 }
@@ -150,7 +128,7 @@ export async function startCambist(t: Lifetime, options: CambistOptions) {
   };
   t.after(close);
   const started = await output
-    .waitForLog(({ msg }) => msg === START_MESSAGE, options.startTimeoutMs ?? START_TIMEOUT_MS)
+    .waitForLog(({ msg }) => msg === START_MESSAGE, START_TIMEOUT_MS)
     .catch(async (error: Error) => {
       await close();
       throw new Error(`${error.message}\nstdout: ${output.stdout()}\nstderr: ${output.stderr()}`);

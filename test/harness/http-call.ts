@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { EventEmitter, once } from 'node:events';
 import { type Agent, type IncomingMessage, type OutgoingHttpHeaders, request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { buffer } from 'node:stream/consumers';
@@ -61,10 +62,7 @@ export async function connectRaw(url: string): Promise<RawConnection> {
   const { protocol, pathname, hostname, port } = new URL(url);
   const socket = protocol === 'unix:' ? connect(pathname) : connect(Number(port), hostname);
   const connection = rawConnection(socket);
-  await new Promise<void>((resolve, reject) => {
-    socket.once('connect', resolve);
-    socket.once('error', reject);
-  });
+  await once(socket, 'connect');
   return connection;
 }
 
@@ -79,42 +77,32 @@ export async function sendRaw(url: string, bytes: string): Promise<string> {
 export function rawConnection(socket: Socket) {
   let text = '';
   let isClosed = false;
-  const waiting = new Set<() => void>();
+  const changes = new EventEmitter();
   socket.on('data', (chunk) => {
     text += chunk.toString('latin1');
-    for (const check of waiting) check();
+    changes.emit('change');
   });
   socket.on('error', () => {});
   socket.on('close', () => {
     isClosed = true;
-    for (const check of waiting) check();
+    changes.emit('change');
   });
-  const wait = (isDone: () => boolean, failed: () => boolean): Promise<string> =>
-    new Promise((resolve, reject) => {
-      const check = (): void => {
-        if (!isDone() && !failed()) return;
-        waiting.delete(check);
-        if (isDone()) resolve(text);
-        else reject(new Error(`the connection closed before the expected text; received: ${text}`));
-      };
-      waiting.add(check);
-      check();
-    });
   return {
     socket,
     send: (bytes: string | Buffer) => void socket.write(bytes),
     received: () => text,
     /** Waits for a text, and returns everything received. @throws Error if the connection closes first */
-    until: (wanted: string | RegExp) =>
-      wait(
-        () => (typeof wanted === 'string' ? text.includes(wanted) : wanted.test(text)),
-        () => isClosed,
-      ),
-    closed: () =>
-      wait(
-        () => isClosed,
-        () => false,
-      ),
+    async until(wanted: string | RegExp): Promise<string> {
+      while (!(typeof wanted === 'string' ? text.includes(wanted) : wanted.test(text))) {
+        if (isClosed) throw new Error(`the connection closed before the expected text; received: ${text}`);
+        await once(changes, 'change');
+      }
+      return text;
+    },
+    async closed(): Promise<string> {
+      while (!isClosed) await once(changes, 'change');
+      return text;
+    },
   };
 }
 
