@@ -8,6 +8,7 @@ import { LISTENER_KEYS, LISTENER_TLS_KEYS } from '../../src/config/listen.ts';
 import { ROUTE } from '../../src/config/resolve-route.ts';
 import { ROUTE_KEYS } from '../../src/config/route-keys.ts';
 import { TEAM_KEYS } from '../../src/config/teams.ts';
+import { anchorOf } from './pages.ts';
 
 const FOLDER = new URL('../../config/', import.meta.url);
 
@@ -72,16 +73,11 @@ function linkTo(page: string | undefined): string {
   if (page === undefined) return '';
   const [file = '', anchor] = page.split('#');
   const headings = [...readFileSync(new URL(file, FOLDER), 'utf8').matchAll(/^(#+) (.+)$/gm)];
-  const title = headings.find(([, level, text = '']) => (anchor === undefined ? level === '#' : slug(text) === anchor));
+  const title = headings.find(([, level, text = '']) =>
+    anchor === undefined ? level === '#' : anchorOf(text) === anchor,
+  );
   if (title?.[2] === undefined) throw new Error(`no heading for ${page}`);
   return ` See [${title[2]}](${page}).`;
-}
-
-function slug(title: string): string {
-  return title
-    .toLowerCase()
-    .replaceAll(/[^\p{L}\p{N} _-]/gu, '')
-    .replaceAll(' ', '-');
 }
 
 const HEADER = '| key | type | default | meaning |\n';

@@ -22,7 +22,7 @@ const fixture = <T>(name: string): T =>
   parse(readFileSync(new URL(`./fixtures/crds/${name}`, import.meta.url), 'utf8')) as T;
 
 /** The schemas of Kubernetes 1.37, closed as by an API server with strict field validation. */
-const schemas = closeObjects({
+const schemas: object = closeObjects({
   ...fixture<ApiSchemas>('kubernetes-v1.37.json').components.schemas,
   ...fixture<ApiSchemas>('kubernetes-workloads-v1.37.json').components.schemas,
 });
@@ -30,28 +30,6 @@ const schemas = closeObjects({
 // JSON Schema knows neither formats such as int32 nor patterns in Go's dialect.
 const ajv = new Ajv({ strict: false, allErrors: true, validateFormats: false, unicodeRegExp: false });
 ajv.addSchema({ $id: 'kubernetes', components: { schemas } });
-
-const BUILT_IN: Readonly<Record<string, string>> = {
-  'v1 ConfigMap': 'core.v1.ConfigMap',
-  'v1 Namespace': 'core.v1.Namespace',
-  'v1 Pod': 'core.v1.Pod',
-  'v1 Secret': 'core.v1.Secret',
-  'v1 Service': 'core.v1.Service',
-  'v1 ServiceAccount': 'core.v1.ServiceAccount',
-  'apps/v1 Deployment': 'apps.v1.Deployment',
-  'apps/v1 StatefulSet': 'apps.v1.StatefulSet',
-  'apps/v1 DaemonSet': 'apps.v1.DaemonSet',
-  'apps/v1 ReplicaSet': 'apps.v1.ReplicaSet',
-  'autoscaling/v2 HorizontalPodAutoscaler': 'autoscaling.v2.HorizontalPodAutoscaler',
-  'batch/v1 Job': 'batch.v1.Job',
-  'batch/v1 CronJob': 'batch.v1.CronJob',
-  'networking.k8s.io/v1 NetworkPolicy': 'networking.v1.NetworkPolicy',
-  'policy/v1 PodDisruptionBudget': 'policy.v1.PodDisruptionBudget',
-  'rbac.authorization.k8s.io/v1 Role': 'rbac.v1.Role',
-  'rbac.authorization.k8s.io/v1 RoleBinding': 'rbac.v1.RoleBinding',
-  'admissionregistration.k8s.io/v1 MutatingWebhookConfiguration':
-    'admissionregistration.v1.MutatingWebhookConfiguration',
-};
 
 const CUSTOM: Readonly<Record<string, string>> = {
   'cert-manager.io/v1 Certificate': 'cert-manager.io_certificates.v1.19.0.json',
@@ -85,14 +63,14 @@ function problems(check: ValidateFunction, value: unknown): string[] {
 }
 
 function schemaOf(kind: string): Schema | undefined {
-  const builtIn = BUILT_IN[kind];
-  if (builtIn !== undefined) return reference(`io.k8s.api.${builtIn}`);
+  const [, group = 'core', version, name] = /^(?:(\w+)(?:\.[\w.]*k8s\.io)?\/)?(\w+) (\w+)$/.exec(kind) ?? [];
+  const builtIn = `io.k8s.api.${group}.${version}.${name}`;
+  if (builtIn in schemas) return reference(builtIn);
   const custom = CUSTOM[kind];
   if (custom === undefined) return undefined;
-  const [, version = ''] = kind.split(' ')[0]?.split('/') ?? [];
-  const schema = fixture<CustomResource>(custom).spec.versions.find(({ name }) => name === version)?.schema;
+  const schema = fixture<CustomResource>(custom).spec.versions.find(({ name }) => kind.includes(`/${name} `))?.schema;
   const metadata = reference('io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta');
-  return { allOf: [closeObjects(schema?.openAPIV3Schema), { properties: { metadata } }] };
+  return { allOf: [closeObjects(schema?.openAPIV3Schema ?? {}), { properties: { metadata } }] };
 }
 
 function reference(name: string): Schema {
@@ -100,6 +78,7 @@ function reference(name: string): Schema {
 }
 
 /** Refuses unknown fields where a schema lists the fields. */
+function closeObjects(schema: object): object;
 function closeObjects(schema: unknown): unknown {
   if (Array.isArray(schema)) return schema.map(closeObjects);
   if (typeof schema !== 'object' || schema === null) return schema;

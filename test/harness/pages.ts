@@ -34,7 +34,7 @@ export function anchorsOf(prose: string, level = '#+'): string[] {
   return [...prose.matchAll(new RegExp(`^${level} (.*)$`, 'gm'))].map(([, title = '']) => anchorOf(title));
 }
 
-function anchorOf(title: string): string {
+export function anchorOf(title: string): string {
   return title
     .toLowerCase()
     .replace(/[^\p{L}\p{N} _-]/gu, '')
