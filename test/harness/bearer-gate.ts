@@ -6,7 +6,8 @@ import { createRemoteJWKSet, type JWTPayload, jwtVerify } from 'jose';
  * @returns a function that returns the claims of the bearer token; undefined if it was invalid or refused, and the response is sent
  */
 export function createBearerGate({ issuer, jwksUri, audience }: { issuer: string; jwksUri: string; audience: string }) {
-  const keys = createRemoteJWKSet(new URL(jwksUri));
+  // A busy machine takes more than the five seconds of the default.
+  const keys = createRemoteJWKSet(new URL(jwksUri), { timeoutDuration: 60_000 });
   return async (
     request: IncomingMessage,
     response: ServerResponse,
