@@ -72,19 +72,13 @@ export const SDK_V1: TypeScriptSdk = {
     await client.connect(transport as Transport);
     return {
       updated,
-      sessionId: () => transport.sessionId,
-      listTools: async () => (await client.listTools()).tools.map(({ name }) => name),
+      ...commonPart(client, transport),
       call: async (name, args = {}, hooks) => {
         const result = await client.callTool({ name, arguments: args }, undefined, hooksOf(hooks));
         return textOf((result as CallToolResult).content);
       },
       watch: async (uri) => {
         await client.subscribeResource({ uri });
-      },
-      close: async () => {
-        // A server that lost the session responds with 404.
-        await transport.terminateSession().catch(() => {});
-        await client.close();
       },
     };
   },
@@ -115,17 +109,12 @@ function sdkV2(sdkName: string, mode: 'legacy' | 'auto'): TypeScriptSdk {
       await client.connect(transport);
       return {
         updated,
-        sessionId: () => transport.sessionId,
-        listTools: async () => (await client.listTools()).tools.map(({ name }) => name),
+        ...commonPart(client, transport),
         call: async (name, args = {}, hooks) =>
           textOf((await client.callTool({ name, arguments: args }, hooksOf(hooks))).content),
         watch: async (uri) => {
           if (mode === 'legacy') await client.subscribeResource({ uri });
           else await client.listen({ resourceSubscriptions: [uri] });
-        },
-        close: async () => {
-          if (mode === 'legacy') await transport.terminateSession().catch(() => {});
-          await client.close();
         },
       };
     },
@@ -135,6 +124,18 @@ function sdkV2(sdkName: string, mode: 'legacy' | 'auto'): TypeScriptSdk {
 function authOptions(auth: string | SignInProvider) {
   if (typeof auth !== 'string') return { authProvider: auth };
   return { requestInit: { headers: { authorization: `Bearer ${auth}` } } };
+}
+
+function commonPart(client: Client | ClientV1, transport: StreamableHTTPClientTransport | TransportV1) {
+  return {
+    sessionId: () => transport.sessionId,
+    listTools: async () => (await client.listTools()).tools.map(({ name }) => name),
+    close: async () => {
+      // A server that lost the session responds with 404.
+      await transport.terminateSession().catch(() => {});
+      await client.close();
+    },
+  };
 }
 
 function hooksOf({ onProgress, signal }: CallHooks = {}) {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
 import { decodeJwt, exportJWK, generateKeyPair, type JWK, SignJWT } from 'jose';
@@ -269,6 +270,13 @@ function subjectOf(token: string | null): string | undefined {
 
 /** `timeout` of a server in a config. No token request times out, also where a busy machine takes seconds for a response. */
 export const TOKEN_TIMEOUT = '60s';
+
+/** cambist as a client whose secret is in a folder, in a config. */
+export function secretClient({ issuer }: { issuer: string }, folder: string) {
+  const secret = { file: join(folder, 'client-secret') };
+  const clientAuth = { method: 'client_secret_basic', client_secret: secret };
+  return { issuer, client_id: 'cambist', client_auth: clientAuth, timeout: TOKEN_TIMEOUT };
+}
 
 /** Lifetime of issued tokens: longer than a request takes on a busy machine. */
 const LIFE_SECONDS = 60;

@@ -1,12 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import type { OutgoingHttpHeaders } from 'node:http';
-import { join } from 'node:path';
 import { type CambistProcess, type Launch, startCambist } from './cambist-process.ts';
 import {
   type FakeAuthorizationServer,
   type MintFields,
+  secretClient,
   startFakeAuthorizationServer,
-  TOKEN_TIMEOUT,
 } from './fake-authorization-server.ts';
 import { echo, type FakeUpstream, startFakeUpstream } from './fake-upstream.ts';
 import type { GatewayConfig } from './gateway.ts';
@@ -130,14 +129,7 @@ function setup(parts: SetupParts) {
 /** The default config, with one route. */
 export function fakeSetupConfig({ authorizationServer, upstream, directory }: FakeSetupParts): GatewayConfig {
   return {
-    authorization_servers: {
-      [SETUP_SERVER]: {
-        issuer: authorizationServer.issuer,
-        client_id: 'cambist',
-        client_auth: { method: 'client_secret_basic', client_secret: { file: join(directory, 'client-secret') } },
-        timeout: TOKEN_TIMEOUT,
-      },
-    },
+    authorization_servers: { [SETUP_SERVER]: secretClient(authorizationServer, directory) },
     routes: [{ name: SETUP_ROUTE, match: { path: `/${SETUP_ROUTE}` }, upstream: `${upstream.url}/mcp` }],
   };
 }

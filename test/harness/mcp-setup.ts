@@ -1,9 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { join } from 'node:path';
 import type { AgentSdk } from './agent-client.ts';
 import { type SubjectTokenFields, startAuthorizationServer } from './authorization-server.ts';
 import { type Launch, startCambist } from './cambist-process.ts';
-import { TOKEN_TIMEOUT } from './fake-authorization-server.ts';
+import { secretClient } from './fake-authorization-server.ts';
 import { createLeakWatch } from './leaks.ts';
 import { keepParts, type Lifetime } from './lifetime.ts';
 import { startMcpBackend } from './mcp-fixture/server.ts';
@@ -41,14 +40,7 @@ export async function startMcpSetup(t: Lifetime, options: McpSetupOptions = {}) 
   };
   const backends = { github: await startBackend('github'), docs: await startBackend('docs') };
   const configOf = (directory: string): McpSetupConfig => ({
-    authorization_servers: {
-      local: {
-        issuer: authorizationServer.issuer,
-        client_id: CLIENT_ID,
-        client_auth: { method: 'client_secret_basic', client_secret: { file: join(directory, 'client-secret') } },
-        timeout: TOKEN_TIMEOUT,
-      },
-    },
+    authorization_servers: { local: secretClient(authorizationServer, directory) },
     routes: Object.values(backends).map(({ name, url }) => ({ name, match: { path: `/${name}` }, upstream: url })),
   });
   const cambist = await startCambist(parts, {

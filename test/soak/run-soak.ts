@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { findLeftovers, print, streamEvents } from '../chaos/base.ts';
 import { type CambistProcess, startCambist } from '../harness/cambist-process.ts';
 import { type CertificateAuthority, createCertificateAuthority } from '../harness/certificates.ts';
-import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
+import { secretClient, startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { startHttpServer } from '../harness/http-server.ts';
 import { keepParts } from '../harness/lifetime.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
@@ -123,13 +123,7 @@ function soakConfig(issuer: string, [url, secureUrl]: [string, string], director
   const timeouts = { connect: '5s', stall: reloads % 2 === 0 ? '2s' : '3s' };
   const ca = { file: join(directory, 'ca.pem') };
   return {
-    authorization_servers: {
-      main: {
-        issuer,
-        client_id: 'soak',
-        client_auth: { method: 'client_secret_basic', client_secret: { file: join(directory, 'client-secret') } },
-      },
-    },
+    authorization_servers: { main: secretClient({ issuer }, directory) },
     // The lines would only cost time of the process that reads them.
     log: { sample: 0 },
     cache: { max_entries: 1000 },

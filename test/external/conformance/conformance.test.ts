@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { proxyVariables, trustVariables } from '../../../src/intercept/agent-variables.ts';
 import { startAuthorizationServer } from '../../harness/authorization-server.ts';
 import { type CambistProcess, startCambist } from '../../harness/cambist-process.ts';
+import { secretClient } from '../../harness/fake-authorization-server.ts';
 import { freePort } from '../../harness/http-server.ts';
 import { startMcpBackend } from '../../harness/mcp-fixture/server.ts';
 import { runCommand } from '../../harness/run-command.ts';
@@ -30,13 +31,7 @@ async function startProxy(t: TestContext, { url }: Server, match: Match): Promis
     config: (directory) => ({
       listen,
       decisions: { http: { listen: `unix:${join(directory, 'decisions.sock')}` } },
-      authorization_servers: {
-        local: {
-          issuer: authorizationServer.issuer,
-          client_id: 'cambist',
-          client_auth: { method: 'client_secret_basic', client_secret: { file: join(directory, 'client-secret') } },
-        },
-      },
+      authorization_servers: { local: secretClient(authorizationServer, directory) },
       intercept: { trust_dir: join(directory, 'trust') },
       routes: [{ name: 'server', match, upstream: url }],
     }),
