@@ -5,6 +5,7 @@ import { checkConfig, type LoadedConfig, parseConfig } from '../../src/config/lo
 import type { Team } from '../../src/config/teams.ts';
 import { formatProblem } from '../../src/documents/config-node.ts';
 import { createLogger } from '../../src/observability/logger.ts';
+import type { ReadinessReport } from '../../src/observability/readiness.ts';
 import { readTeams } from '../../src/teams/team-files.ts';
 import type { LogLine } from './cambist-process.ts';
 import { eventually } from './eventually.ts';
@@ -79,6 +80,10 @@ export async function startTestApp(t: Lifetime, written: WrittenConfig) {
     /** Waits until a metric has this value. */
     metricBecomes: (name: string, value: number, labels?: Labels) =>
       eventually(`${name} is ${value}`, async () => (await metric(name, labels)) === value),
+    async readiness() {
+      const response = await fetch(`${app.admin}/readyz`);
+      return { status: response.status, ...((await response.json()) as ReadinessReport) };
+    },
     status: async () => (await (await fetch(`${app.admin}/status.json`)).json()) as StatusReport,
     /** Reloads the config. @returns the changed keys that require a restart */
     reloadTo: (next: WrittenConfig): readonly string[] => app.reload(configOf(next)),

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import type { StatusReport } from '../../src/admin/status-report.ts';
 import { startTestApp } from '../harness/app.ts';
 import { get } from '../harness/disconnects.ts';
 import { deferred, eventually, soon } from '../harness/eventually.ts';
@@ -78,8 +77,7 @@ test('ignores failures of requests on a previous config in the state of the auth
   const head = `POST /github HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\nContent-Length: 2\r\n`;
   const callers = await Promise.all(['a', 'b', 'c', 'd'].map(() => connectRaw(app.url)));
   for (const [index, caller] of callers.entries()) caller.send(`${head}Mcp-Session-Id: ${index}\r\n\r\n1`);
-  const inFlight = () => app.metric('cambist_requests_in_flight');
-  await eventually('all requests are in flight', async () => (await inFlight()) === callers.length);
+  await app.metricBecomes('cambist_requests_in_flight', callers.length);
   const server = { ...config.authorization_servers.local, token_endpoint: other.tokenEndpoint };
   app.reloadTo({ ...config, authorization_servers: { local: server } });
   for (const caller of callers) {
@@ -88,8 +86,7 @@ test('ignores failures of requests on a previous config in the state of the auth
   }
   assert.ok(authorizationServer.requests.length >= 3);
   assert.equal(await app.metric('cambist_authorization_server_available'), 1);
-  const status = (await (await fetch(`${app.admin}/status.json`)).json()) as StatusReport;
-  assert.equal(status.authorization_servers[0]?.state, 'available');
+  assert.equal((await app.status()).authorization_servers[0]?.state, 'available');
 });
 
 /** An upstream that responds when the test calls `respond`. */

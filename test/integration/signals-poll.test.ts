@@ -6,7 +6,7 @@ import { systemClock } from '../../src/clock/clock.ts';
 import { createLogger } from '../../src/observability/logger.ts';
 import { openSharedCache } from '../../src/shared-cache/shared-cache.ts';
 import { signRevocation } from '../../src/signals/operator.ts';
-import { createSignals, type SignalsStatus } from '../../src/signals/signals.ts';
+import { createSignals } from '../../src/signals/signals.ts';
 import { toSubject } from '../../src/tokens/subject.ts';
 import { createDispatchers } from '../../src/transport/dispatchers.ts';
 import { configOf, startTestApp } from '../harness/app.ts';
@@ -77,17 +77,14 @@ async function start(t: TestContext, credential: 'file' | 'client' = 'file') {
       events: { [REVOKED]: { event_timestamp: ago(0) } },
     });
   };
-  const signals = async (): Promise<SignalsStatus> => {
-    const response = await call(`${app.admin}/status.json`);
-    return (JSON.parse(response.text) as { signals: SignalsStatus }).signals;
-  };
+  const shown = async () => (await app.status()).signals?.transmitters[0];
   const metric = (name: string, labels: Record<string, string> = {}) =>
     app.metric(name, { transmitter: 'idp', ...labels });
-  return { app, records, idp, transmitter, caller, status, offer, revoke, signals, metric };
+  return { app, records, idp, transmitter, caller, status, offer, revoke, shown, metric };
 }
 
 test('polls a transmitter, applies an event at once, and acknowledges it', async (t) => {
-  const { app, transmitter, caller, status, revoke, signals, metric } = await start(t);
+  const { app, transmitter, caller, status, revoke, shown, metric } = await start(t);
   const [one, other] = [await caller('alice', 's1'), await caller('alice', 's2')];
   assert.deepEqual([await status(one), await status(other)], [200, 200]);
   await eventually('a long poll', () => transmitter.polls.some(({ returnImmediately }) => !returnImmediately));
@@ -100,9 +97,8 @@ test('polls a transmitter, applies an event at once, and acknowledges it', async
   assert.equal(await metric('cambist_transmitter_available'), 1);
   assert.ok((await metric('cambist_signal_polls_total', { result: 'success' })) >= 2);
   assert.ok((await metric('cambist_signal_last_timestamp_seconds')) > 0);
-  const [shown] = (await signals()).transmitters;
-  assert.equal(shown?.available, true);
-  assert.ok(shown?.last_poll_at !== undefined && shown.last_signal_at !== undefined);
+  const { available, last_poll_at, last_signal_at } = (await shown()) ?? {};
+  assert.ok(available === true && last_poll_at !== undefined && last_signal_at !== undefined);
   assert.match((await call(`${app.admin}/`)).text, /Transmitters, with \d+ revocations in force/);
   assert.ok(!app.logText().includes('alice') && !app.logText().includes('of-cambist-at-the-transmitter'));
 });
@@ -146,23 +142,23 @@ test('tells the transmitter about an event that is not for cambist, accepts a ve
 });
 
 test('says that a transmitter is unavailable, why, and when it is back', async (t) => {
-  const { app, transmitter, signals, metric } = await start(t);
+  const { app, transmitter, shown, metric } = await start(t);
   await eventually('a poll', () => transmitter.polls.length > 0);
   transmitter.fault = 503;
   transmitter.offer('wakes the poll that waits', 'x');
-  await eventually('the problem', async () => (await signals()).transmitters[0]?.available === false);
-  const [shown] = (await signals()).transmitters;
-  assert.equal(shown?.problem, 'unreachable');
-  assert.match(shown?.fix ?? '', /^start the transmitter/);
+  await eventually('the problem', async () => (await shown())?.available === false);
+  const { problem, fix } = (await shown()) ?? {};
+  assert.equal(problem, 'unreachable');
+  assert.match(fix ?? '', /^start the transmitter/);
   assert.equal(await metric('cambist_transmitter_available'), 0);
   assert.ok((await metric('cambist_signal_polls_total', { result: 'failure' })) > 0);
   const line = app.logs.find(({ reason }) => reason === 'unreachable');
   assert.match(String(line?.msg), /^transmitter is unavailable/);
-  assert.equal(line?.fix, shown?.fix);
+  assert.equal(line?.fix, fix);
   assert.match((await call(`${app.admin}/`)).text, /Signals of transmitter <strong>idp<\/strong> may not arrive/);
   transmitter.fault = undefined;
-  await eventually('the recovery', async () => (await metric('cambist_transmitter_available')) === 1);
-  assert.ok(app.logs.some(({ msg }) => msg === 'transmitter is available'));
+  await app.logged('transmitter is available');
+  assert.equal(await metric('cambist_transmitter_available'), 1);
 });
 
 test('stops without waiting for a long poll', async (t) => {

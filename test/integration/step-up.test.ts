@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { decodeJwt } from 'jose';
-import { eventually, soon } from '../harness/eventually.ts';
+import { soon } from '../harness/eventually.ts';
 import { type Behaviour, sendResponse, startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { respond, type UpstreamHandler } from '../harness/fake-upstream.ts';
 import { startGateway } from '../harness/gateway.ts';
@@ -155,7 +155,7 @@ test('keeps the connection usable after a 403 to a HEAD whose step-up fails', as
   const head = `HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\n\r\n`;
   connection.send(`HEAD /github ${head}`);
   await soon('the response to the HEAD', connection.until(/^HTTP\/1\.1 403 [\s\S]*\r\n\r\n/));
-  await eventually('the HEAD is logged', () => app.logs.some(({ method }) => method === 'HEAD'));
+  await app.logged('request');
   connection.send(`GET /github ${head}`);
   await soon('the response to the GET', connection.until('more, please'));
 });
@@ -198,10 +198,8 @@ test('names the missing scopes in the log line, without the token', async (t) =>
     const challenge = `Bearer error="insufficient_scope", scope="${scope}"`;
     sendResponse(response, 403, '', { 'www-authenticate': challenge });
   };
-  await send({ 'x-request-id': 'wants-more' });
-  const line = () => app.logs.find(({ request_id: id, msg }) => id === 'wants-more' && msg === 'request');
-  await eventually('the request is logged', () => line() !== undefined);
-  const missing = line()?.scopes_missing;
+  await send();
+  const [{ scopes_missing: missing } = {}] = await app.logged('request');
   assert.match(String(missing), /^repo:write \[redacted\] tool:0 tool:1 /);
   assert.equal(String(missing).length, 200);
 });

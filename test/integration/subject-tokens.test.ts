@@ -3,7 +3,6 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
 import { decodeJwt } from 'jose';
-import type { ReadinessReport } from '../../src/observability/readiness.ts';
 import { startTestApp } from '../harness/app.ts';
 import { eventually } from '../harness/eventually.ts';
 import {
@@ -52,8 +51,8 @@ const CHECK = 'routes.github.subject_token.verify';
 test('refuses callers and is not ready until it has fetched the keys of the issuer once', async (t) => {
   const { app, authorizationServer, issuer, send } = await startVerifying(t, { kind: 'response', status: 500 });
   const readiness = async () => {
-    const { status, text } = await call(`${app.admin}/readyz`);
-    return { status, check: (JSON.parse(text) as ReadinessReport).checks[CHECK] };
+    const { status, checks } = await app.readiness();
+    return { status, check: checks[CHECK] };
   };
   await eventually('the attempt has failed', async () => (await readiness()).check !== 'waiting');
   assert.deepEqual(await readiness(), { status: 503, check: 'ERR_STS_UNAVAILABLE' });

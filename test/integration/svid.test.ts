@@ -254,37 +254,30 @@ test('is not ready without the JWT-SVID of a route, whose callers get 503', asyn
   const parts = await startExchanging(t, workload(ID), { server: { client_auth: { method: 'none' } }, route });
   assertProblem(await parts.send(), 'ERR_CREDENTIAL_UNAVAILABLE');
   assert.match(parts.app.logText(), /sent an invalid SVID: the token is for another audience/);
-  const ready = await fetch(`${parts.app.admin}/readyz`);
-  const { checks } = (await ready.json()) as { readonly checks: Readonly<Record<string, string>> };
-  assert.deepEqual([ready.status, checks['routes.github.subject_token']], [503, 'ERR_CREDENTIAL_UNAVAILABLE']);
+  const { status: readiness, checks } = await parts.app.readiness();
+  assert.deepEqual([readiness, checks['routes.github.subject_token']], [503, 'ERR_CREDENTIAL_UNAVAILABLE']);
 });
 
 test('is ready with an SVID, shows its expiry, and says when the agent is gone', async (t) => {
   const agent = await startSpiffeAgent(t);
   const routes = [{ name: 'none', match: { path: '/' }, upstream: 'http://127.0.0.1:9', credential: 'none' }];
   const app = await startTestApp(t, { spiffe: { socket: agent.address }, routes });
-  const ready = async () => {
-    const response = await fetch(`${app.admin}/readyz`);
-    return { status: response.status, body: (await response.json()) as { checks: Record<string, string> } };
-  };
-  await eventually('the failed check', async () => (await ready()).body.checks.spiffe !== 'waiting');
-  assert.deepEqual(await ready(), {
-    status: 503,
-    body: { ready: false, checks: { spiffe: 'ERR_CREDENTIAL_UNAVAILABLE' } },
-  });
+  await eventually('the failed check', async () => (await app.readiness()).checks.spiffe !== 'waiting');
+  const checks = { spiffe: 'ERR_CREDENTIAL_UNAVAILABLE' };
+  assert.deepEqual(await app.readiness(), { status: 503, ready: false, checks });
   assert.equal(await app.metric('cambist_spiffe_up'), 0);
   assert.match(app.logText(), /has no identity for this process: register an entry/);
 
   const ours = workload(ID);
   agent.send(update(ours));
-  await eventually('ready', async () => (await ready()).status === 200);
+  await eventually('ready', async () => (await app.readiness()).status === 200);
   assert.equal(await app.metric('cambist_spiffe_up'), 1);
   const expiry = await app.metric('cambist_spiffe_certificate_expiry_timestamp_seconds');
   assert.equal(expiry, Date.parse(new X509Certificate(ours.cert).validTo) / 1000);
 
   agent.stop();
-  await eventually('the metric', async () => (await app.metric('cambist_spiffe_up')) === 0);
-  assert.equal((await ready()).status, 200);
+  await app.metricBecomes('cambist_spiffe_up', 0);
+  assert.equal((await app.readiness()).status, 200);
   assert.match(app.logText(), /lost the SPIFFE agent; keeping the SVID until it expires/);
   assert.doesNotMatch(app.logText(), /PRIVATE KEY/);
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { rm } from 'node:fs/promises';
 import { test } from 'node:test';
 import { startCheckClient } from '../harness/check-client.ts';
-import { assertProblem, call } from '../harness/http-call.ts';
+import { assertProblem } from '../harness/http-call.ts';
 import { startTeamGateway, TEAM_HOST, teamFile } from '../harness/team-gateway.ts';
 
 test('sends the requests of a region to the routes of its team alone', async (t) => {
@@ -53,7 +53,7 @@ test('closes the region of an invalid file, and each until its folder was read, 
   assert.deepEqual(owners, ['billing', 'billing', 'billing', 'billing', 'support']);
   assert.equal((await send('/other')).status, 200);
   assert.equal((await ask('/ext-authz/other')).status, 200);
-  assert.equal((await call(`${app.admin}/readyz`)).status, 200);
+  assert.equal((await app.readiness()).status, 200);
   assert.ok((await app.metric('cambist_requests_total', { route: '_unmatched', code: '503' })) > 0);
   await write('billing', teamFile(setup));
   await apply();

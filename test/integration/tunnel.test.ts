@@ -159,13 +159,12 @@ test('tunnels bytes to an authority of the config, adds no token or header, and 
   const connection = await connectRaw(app.url);
   connection.send(`CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\nProxy-Authorization: Basic eDp5\r\n\r\n`);
   await connection.until(ESTABLISHED);
-  const openNow = () => app.metric('cambist_open_tunnels', { authority });
-  assert.equal(await openNow(), 1);
+  assert.equal(await app.metric('cambist_open_tunnels', { authority }), 1);
   connection.send('GET /any HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
   const all = await soon('the response', connection.closed());
   assert.match(all, /"url":"\/any"/);
   assert.deepEqual(server.requests[0]?.rawHeaders, ['Host', 'x', 'Connection', 'close']);
-  await eventually('the tunnel is closed', async () => (await openNow()) === 0);
+  await app.metricBecomes('cambist_open_tunnels', 0, { authority });
   assert.equal(await app.metric('cambist_tunnels_total', { authority }), 1);
   const labels = { method: 'CONNECT', code: '200', outcome: 'forwarded' };
   assert.equal(await app.metric('cambist_requests_total', labels), 1);
@@ -263,8 +262,7 @@ test('closes the tunnel to a host that gets a route in a reload, and no other', 
   await soon('the client sees the connection close', client.closed());
   await eventually('the server sees the connection close', () => server.destroyed);
   assert.match(app.logText(), /closed 1 tunnels to hosts that have a route now/);
-  const openNow = () => app.metric('cambist_open_tunnels');
-  await eventually('no tunnel is counted', async () => (await openNow()) === 0);
+  await app.metricBecomes('cambist_open_tunnels', 0);
 });
 
 test('keeps an open tunnel during shutdown, and closes it when the grace elapses', async (t) => {

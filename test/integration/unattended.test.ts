@@ -49,10 +49,9 @@ test('sends handshakes and lists without a caller with a token of cambist itself
     }
   }
   assert.deepEqual(grants(), ['client_credentials']);
-  const lines = () => app.logs.filter(({ msg }) => msg === 'request');
   const count = HANDSHAKES_AND_LISTS.length * 2;
-  await eventually('the requests are logged', () => lines().length === count);
-  assert.ok(lines().every(({ grant, status }) => grant === 'client_credentials' && status === 200));
+  const lines = await app.logged('request', count);
+  assert.ok(lines.every(({ grant, status }) => grant === 'client_credentials' && status === 200));
   assert.equal(await app.metric('cambist_own_token_requests_total', { route: 'github' }), count);
 });
 
@@ -65,9 +64,8 @@ test('sends them without any token with none, and never a credential of the agen
   assert.equal(upstream.requests.length, 1);
   for (const name of Object.keys(headers)) assert.equal(upstream.requests[0]?.headers[name], undefined, name);
   assert.deepEqual(grants(), []);
-  await eventually('the request is logged', () => app.logs.some(({ msg }) => msg === 'request'));
-  const { cache, grant } = app.logs.find(({ msg }) => msg === 'request') ?? {};
-  assert.deepEqual([cache, grant], ['bypass', undefined]);
+  const [line] = await app.logged('request');
+  assert.deepEqual([line?.cache, line?.grant], ['bypass', undefined]);
   assert.doesNotMatch(await app.metrics(), /^cambist_own_token_requests_total\{/m);
 });
 
@@ -191,9 +189,10 @@ test('relays the 404 of a session that the backend does not know, and names the 
   for (const headers of [{}, { authorization }] as Record<string, string>[]) {
     assert.equal((await send(LIST, { 'mcp-session-id': 'stale', ...headers })).status, 404);
   }
-  const lines = () => app.logs.filter(({ msg, finding }) => msg === 'request' && finding === 'session_unknown');
-  await eventually('both are logged', () => lines().length === 2);
-  for (const { cause } of lines()) assert.match(String(cause), /other credential of route "github"/);
+  for (const { finding, cause } of await app.logged('request', 2)) {
+    assert.equal(finding, 'session_unknown');
+    assert.match(String(cause), /other credential of route "github"/);
+  }
 });
 
 test('replaces an own token that the backend refuses, and never asks the caller to sign in', async (t) => {

@@ -83,11 +83,9 @@ test('opens a WebSocket with the issued token, and relays texts in both directio
   const closed = closeOf(socket);
   socket.close(1000);
   assert.equal(await soon('the WebSocket is closed', closed), 1000);
-  const gauges = ['cambist_requests_in_flight', 'cambist_open_streams'];
-  for (const gauge of gauges) await eventually('nothing is in flight', async () => (await app.metric(gauge)) === 0);
-  await eventually('the request is logged', () =>
-    app.logs.some(({ msg, status }) => msg === 'request' && status === 101),
-  );
+  for (const gauge of ['cambist_requests_in_flight', 'cambist_open_streams']) await app.metricBecomes(gauge, 0);
+  const [line] = await app.logged('request');
+  assert.equal(line?.status, 101);
 });
 
 test('relays a text that the backend sends with its handshake response', async (t) => {

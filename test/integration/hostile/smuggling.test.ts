@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { eventually } from '../../harness/eventually.ts';
 import { startRawUpstream } from '../../harness/fake-upstream.ts';
 import { startGateway, startPlainGateway } from '../../harness/gateway.ts';
 import { call, sendRaw } from '../../harness/http-call.ts';
@@ -59,8 +58,7 @@ for (const bytes of UNCLEAR_FRAMINGS.flatMap(([head, framing]) => [
     // Some versions of Node refuse it themselves.
     assert.match(text, /^HTTP\/1\.1 (400 |403 [\s\S]*"code":"ERR_ROUTE_NOT_FOUND")/);
     assert.equal(text.match(/HTTP\/1\.1/g)?.length, 1);
-    const inFlight = () => app.metric('cambist_requests_in_flight');
-    await eventually('all requests are logged', async () => (await inFlight()) === 0);
+    await app.metricBecomes('cambist_requests_in_flight', 0);
     assert.equal(upstream.requests.length, 1);
   });
 }

@@ -155,10 +155,8 @@ async function use({ app, backend }: InboundGateway, headers: Record<string, str
   return authorization === '' ? status : decodeJwt(authorization.replace('Bearer ', '')).sub;
 }
 
-const openRequests = async ({ app }: InboundGateway, count: number) =>
-  eventually(`${count} requests of callers in flight`, async () => {
-    return (await app.metric('cambist_inbound_requests_in_flight')) === count;
-  });
+const openRequests = ({ app }: InboundGateway, count: number) =>
+  app.metricBecomes('cambist_inbound_requests_in_flight', count);
 
 async function detached({ app }: InboundGateway): Promise<Record<string, number>> {
   const found = (await app.metrics()).matchAll(/^cambist_inbound_detached_requests_total\{result="(\w+)"\} (\d+)$/gm);

@@ -32,8 +32,7 @@ test('streams in both directions while the request is still being sent', async (
   assert.deepEqual(await once(response, 'data'), ['data: two\n\n']);
   sent.end();
   await once(response, 'end');
-  const openStreams = () => gateway.app.metric('cambist_inbound_open_streams');
-  await eventually('no open stream', async () => (await openStreams()) === 0);
+  await gateway.app.metricBecomes('cambist_inbound_open_streams', 0);
 });
 
 test('opens a WebSocket to the agent with the handle', async (t) => {
@@ -99,8 +98,8 @@ test('refuses callers beyond limits.max_in_flight, apart from the agent, until a
   abort.abort();
   await first;
   await soon('the agent sees it', gateway.agent.requests[0]?.gone ?? assert.fail());
-  const cancelled = 'cambist_inbound_requests_total{method="GET",code="499",outcome="cancelled"} 1';
-  await eventually('the metric', async () => (await gateway.app.metrics()).includes(cancelled));
+  const cancelled = { method: 'GET', code: '499', outcome: 'cancelled' };
+  await gateway.app.metricBecomes('cambist_inbound_requests_total', 1, cancelled);
   assert.equal(await gateway.app.metric('cambist_inbound_requests_in_flight'), 0);
 });
 
