@@ -1,6 +1,3 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { chromium } from 'playwright-core';
 
@@ -30,18 +27,15 @@ const HEIGHT = 900;
 /** Opens a URL in a new browser with an empty profile, and closes the browser after the test. */
 export async function openPage(t: TestContext, url: string, options: PageOptions = {}) {
   const { colorScheme = 'light', width = 1280, trustAll = false } = options;
-  const profile = await mkdtemp(join(tmpdir(), 'cambist-browser-'));
-  const context = await chromium.launchPersistentContext(profile, {
+  // With an empty name, the profile is a temporary folder.
+  const context = await chromium.launchPersistentContext('', {
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     args: FLAGS,
     colorScheme,
     ignoreHTTPSErrors: trustAll,
     viewport: { width, height: HEIGHT },
   });
-  t.after(async () => {
-    await context.close();
-    await rm(profile, { recursive: true, force: true });
-  });
+  t.after(() => context.close());
   const page = await context.newPage();
   /** Console errors and warnings, script errors, violations of the content security policy, and requests to other origins. */
   const complaints: string[] = [];

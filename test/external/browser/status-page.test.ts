@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { routeTo } from '../../harness/app.ts';
 import { type FakeSetup, startFakeSetup } from '../../harness/fake-setup.ts';
 import type { UpstreamHandler } from '../../harness/fake-upstream.ts';
 import type { GatewayConfig } from '../../harness/gateway.ts';
@@ -61,15 +62,7 @@ const backend: UpstreamHandler = async (request, response) => {
 function withRoutes(config: GatewayConfig, upstream: string, routes: readonly SceneRoute[]): GatewayConfig {
   return {
     ...config,
-    routes: [
-      ...config.routes,
-      ...routes.map(({ name, keys }) => ({
-        name,
-        match: { path: `/${name}` },
-        upstream: `${upstream}/${name}`,
-        ...keys,
-      })),
-    ],
+    routes: [...config.routes, ...routes.map(({ name, keys }) => routeTo(name, `${upstream}/${name}`, keys))],
   };
 }
 
