@@ -9,44 +9,41 @@ function result(checks: readonly Check[]): SuiteResult {
   return { passed: true, output: '', scenarios: new Map([['tools-list', checks]]) };
 }
 
-test('ignores ports, times and generated names', () => {
-  const other = { ...CHECK, details: { url: 'http://127.0.0.1:815/mcp' } };
-  assert.deepEqual(differences(result([CHECK]), result([other])), []);
-});
+/** The check with other details. */
+const withDetails = (details: object): Check[] => [{ ...CHECK, details }];
 
-test('ignores the number of periodic messages, but not a violation', () => {
-  const counted = (messagesValidated: number, violations: string[]) =>
-    result([{ ...CHECK, details: { messagesValidated, violations } }]);
-  assert.deepEqual(differences(counted(5, []), counted(6, [])), []);
-  assert.equal(differences(counted(5, []), counted(5, ['a field'])).length, 1);
-});
+const counted = (messagesValidated: number, ...violations: string[]) => withDetails({ messagesValidated, violations });
 
-test('ignores how a server frames an event stream, but no other response', () => {
-  const framed = (type: string, isChunked: boolean) => {
-    const headers = {
-      ...(!isChunked && { 'content-length': '138' }),
-      'content-type': type,
-      'mcp-session-id': 's',
-      ...(isChunked && { 'transfer-encoding': 'chunked' }),
-      'x-accel-buffering': 'no',
-    };
-    return result([{ ...CHECK, details: { statusCode: 200, headers } }]);
+const framed = (type: string, isChunked: boolean) => {
+  const headers = {
+    ...(!isChunked && { 'content-length': '138' }),
+    'content-type': type,
+    'mcp-session-id': 's',
+    ...(isChunked && { 'transfer-encoding': 'chunked' }),
+    'x-accel-buffering': 'no',
   };
-  const [events, json] = ['text/event-stream', 'application/json'];
-  assert.deepEqual(differences(framed(events, false), framed(events, true)), []);
-  assert.equal(differences(framed(json, false), framed(json, true)).length, 1);
-});
+  return withDetails({ statusCode: 200, headers });
+};
+const [events, json] = ['text/event-stream', 'application/json'];
 
-for (const [difference, other] of [
-  ['another status', [{ ...CHECK, status: 'FAILURE' }]],
-  ['another message', [{ ...CHECK, errorMessage: 'no' }]],
-  ['other details', [{ ...CHECK, details: { url: 'http://127.0.0.1:4711/sse' } }]],
-  ['a missing check', []],
-  ['an additional check', [CHECK, CHECK]],
+for (const [what, one, other] of [
+  ['ports', [CHECK], withDetails({ url: 'http://127.0.0.1:815/mcp' })],
+  ['the number of periodic messages', counted(5), counted(6)],
+  ['how a server frames an event stream', framed(events, false), framed(events, true)],
 ] as const) {
-  test(`reports ${difference}`, () => {
-    assert.equal(differences(result([CHECK]), result(other)).length, 1);
-  });
+  test(`ignores ${what}`, () => assert.deepEqual(differences(result(one), result(other)), []));
+}
+
+for (const [difference, one, other] of [
+  ['a violation', counted(5), counted(5, 'a field')],
+  ['how a server frames another response', framed(json, false), framed(json, true)],
+  ['another status', [CHECK], [{ ...CHECK, status: 'FAILURE' }]],
+  ['another message', [CHECK], [{ ...CHECK, errorMessage: 'no' }]],
+  ['other details', [CHECK], withDetails({ url: 'http://127.0.0.1:4711/sse' })],
+  ['a missing check', [CHECK], []],
+  ['an additional check', [CHECK], [CHECK, CHECK]],
+] as const) {
+  test(`reports ${difference}`, () => assert.equal(differences(result(one), result(other)).length, 1));
 }
 
 test('reports a missing scenario', () => {
