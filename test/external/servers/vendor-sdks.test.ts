@@ -11,21 +11,14 @@ import { installVendorSdks } from '../installs.ts';
 
 /** Compares the token requests of recipes with those of the vendors' own SDKs, which send nothing: their transport is the test's. */
 
+type Calls<Name extends string> = Readonly<Record<Name, (request: object) => Promise<unknown>>>;
+
 /** The parts of the SDKs that the test uses. Their own types are not installed with the project. */
-interface Auth0Sdk {
-  AuthenticationClient: new (
+interface Sdks {
+  readonly AuthenticationClient: new (options: object) => { readonly oauth: Calls<'tokenForConnection'> };
+  readonly ConfidentialClientApplication: new (
     options: object,
-  ) => {
-    oauth: { tokenForConnection(fields: object): Promise<unknown> };
-  };
-}
-interface MsalSdk {
-  ConfidentialClientApplication: new (
-    options: object,
-  ) => {
-    acquireTokenByClientCredential(request: object): Promise<unknown>;
-    acquireTokenOnBehalfOf(request: object): Promise<unknown>;
-  };
+  ) => Calls<'acquireTokenByClientCredential' | 'acquireTokenOnBehalfOf'>;
 }
 
 const load = createRequire(join(await installVendorSdks(), 'package.json'));
@@ -47,7 +40,7 @@ const formOf = (...request: Parameters<typeof buildTokenRequest>) =>
 
 test('requests a token from Auth0 Token Vault as the SDK of Auth0 does', async () => {
   const { server, target, route } = recipe('auth0-token-vault');
-  const { AuthenticationClient } = load('auth0/legacy') as Auth0Sdk;
+  const { AuthenticationClient } = load('auth0/legacy') as Sdks;
   const sent: { url: string; headers: Headers; form: URLSearchParams }[] = [];
   const client = new AuthenticationClient({
     domain: new URL(server.issuer ?? '').host,
@@ -85,19 +78,20 @@ interface Sent {
   readonly form: URLSearchParams;
 }
 
+const TENANT = 'https://login.microsoftonline.com/11111111-2222-3333-4444-555555555555';
+
 /** MSAL for one client, whose requests the test receives. */
 function msalClient(clientId: string, auth: object, sent: Sent[]) {
-  const { ConfidentialClientApplication } = load('@azure/msal-node') as MsalSdk;
-  const tenant = 'https://login.microsoftonline.com/11111111-2222-3333-4444-555555555555';
+  const { ConfidentialClientApplication } = load('@azure/msal-node') as Sdks;
   const metadata = {
-    issuer: `${tenant}/v2.0`,
-    token_endpoint: `${tenant}/oauth2/v2.0/token`,
-    authorization_endpoint: `${tenant}/oauth2/v2.0/authorize`,
-    jwks_uri: `${tenant}/discovery/v2.0/keys`,
+    issuer: `${TENANT}/v2.0`,
+    token_endpoint: `${TENANT}/oauth2/v2.0/token`,
+    authorization_endpoint: `${TENANT}/oauth2/v2.0/authorize`,
+    jwks_uri: `${TENANT}/discovery/v2.0/keys`,
   };
   const respond = (body: object) => ({ status: 200, headers: {}, body });
   return new ConfidentialClientApplication({
-    auth: { clientId, authority: tenant, authorityMetadata: JSON.stringify(metadata), ...auth },
+    auth: { clientId, authority: TENANT, authorityMetadata: JSON.stringify(metadata), ...auth },
     system: {
       networkClient: {
         sendGetRequestAsync: async () => respond(metadata),
@@ -145,8 +139,5 @@ test('requests the token of a blueprint and of its agent identity as MSAL does',
   assert.ok(exchange !== undefined);
   const ownSecond = formOf({ kind: 'jwt_bearer', assertion: SUBJECT, from: 'caller' }, target, server);
   assert.deepEqual([...ownSecond, ...asserted(server.clientId)].toSorted(), fieldsOf(exchange));
-  assert.equal(
-    exchange.url.split('?')[0],
-    'https://login.microsoftonline.com/11111111-2222-3333-4444-555555555555/oauth2/v2.0/token',
-  );
+  assert.equal(exchange.url.split('?')[0], `${TENANT}/oauth2/v2.0/token`);
 });
