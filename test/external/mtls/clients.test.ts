@@ -5,7 +5,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { type TestContext, test } from 'node:test';
-import { type Certificate, createCertificateAuthority } from '../../harness/certificates.ts';
+import { type Certificate, createCertificateAuthority, listenerTls } from '../../harness/certificates.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { startGateway } from '../../harness/gateway.ts';
 import { temporaryFolder } from '../../harness/lifetime.ts';
@@ -29,13 +29,10 @@ async function start(t: TestContext) {
   };
   const actAs = (id: string, issuer = authority) => write('client', issuer.issueClient({ hosts: [id] }));
   writeFileSync(file('ca.pem'), authority.cert);
-  const fingerprint = write('server', authority.issueServer());
+  const own = authority.issueServer();
+  const tls = listenerTls(folder, authority, own);
+  const fingerprint = write('tls', own);
   actAs(BILLING);
-  const tls = {
-    certificate: { file: file('server.crt') },
-    private_key: { file: file('server.key') },
-    client_ca: { file: file('ca.pem') },
-  };
   const known = { billing: { spiffe_id: BILLING }, support: { spiffe_id: SUPPORT } };
   const gateway = await startGateway(t, {
     route: { agents: ['billing'] },
@@ -43,7 +40,7 @@ async function start(t: TestContext) {
   });
   /** Replaces the certificate of cambist. @returns its fingerprint */
   const rotate = (): string => {
-    const next = write('server', authority.issueServer());
+    const next = write('tls', authority.issueServer());
     gateway.app.reopenFiles();
     return next;
   };
