@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
@@ -38,6 +39,12 @@ export async function runProgram(program: string, args: readonly string[], optio
   child.stdin.end(input);
   const [stdout, stderr, code] = await Promise.all([textOf(child.stdout), textOf(child.stderr), exited]);
   return { code, stdout, stderr };
+}
+
+/** Asserts that a command succeeded. @returns its standard output */
+export function succeeded({ code, stdout, stderr }: CommandResult): string {
+  assert.equal(code, 0, stderr + stdout);
+  return stdout;
 }
 
 /** Keeps a byte order mark. */

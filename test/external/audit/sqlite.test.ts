@@ -7,7 +7,7 @@ import { makeCalls } from '../../harness/demo-calls.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { type McpSetup, startMcpSetup } from '../../harness/mcp-setup.ts';
 import { fencedBlocks } from '../../harness/pages.ts';
-import { runProgram } from '../../harness/run-command.ts';
+import { runProgram, succeeded } from '../../harness/run-command.ts';
 
 const page = readFileSync('config/audit.md', 'utf8');
 
@@ -17,12 +17,8 @@ function blockOf(language: string): string {
   return block;
 }
 
-async function python(setup: McpSetup, program: string, ...args: string[]): Promise<string> {
-  const { code, stdout, stderr } = await runProgram('python3', ['-c', program, ...args], {
-    cwd: setup.cambist.directory,
-  });
-  assert.equal(code, 0, stderr);
-  return stdout;
+async function python({ cambist }: McpSetup, program: string, ...args: string[]): Promise<string> {
+  return succeeded(await runProgram('python3', ['-c', program, ...args], { cwd: cambist.directory }));
 }
 
 /** Runs a query, and prints each row as a JSON array on a line. */

@@ -1,23 +1,22 @@
 /**
  * Runs in a network and mount namespace of its own, as a pod does, with the rules of the init container. DNS leads to the backend,
- * outside of the pod. Prints what agents got, which have only the trust variables, and what reached the outside.
+ * outside of the pod. Checks what agents get, which have only the trust variables, and what reaches the outside.
  */
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { recordOutput } from '../../harness/cambist-process.ts';
 import { startDnsServer } from '../../harness/dns-server.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { keepParts } from '../../harness/lifetime.ts';
-import { BUILT_PROGRAM, runProgram } from '../../harness/run-command.ts';
+import { BUILT_PROGRAM, runProgram, succeeded } from '../../harness/run-command.ts';
 import { findPython } from '../installs.ts';
 import { curlOf, HOST, MCP_URL, PROXY_VARIABLES, program, runClient, startInterceptSetup } from './setup.ts';
 
 const [, , folder = ''] = process.argv;
-const REDIRECT = fileURLToPath(new URL('../../../deploy/redirect/redirect.sh', import.meta.url));
+const REDIRECT = join(import.meta.dirname, '../../../deploy/redirect/redirect.sh');
 const CAMBIST_UID = '65532';
 /** The user of the sidecar. It may read the files of the user who runs the tests. */
 const AS_CAMBIST = [
@@ -25,7 +24,7 @@ const AS_CAMBIST = [
   ...['--inh-caps=+dac_override', '--ambient-caps=+dac_override'],
 ] as const;
 
-const OUTSIDE_PROGRAM = fileURLToPath(new URL('outside.mjs', import.meta.url));
+const OUTSIDE_PROGRAM = join(import.meta.dirname, 'outside.mjs');
 
 /** Where the backend is, outside of the pod. */
 const OUTSIDE = { ipv4: '192.0.2.1', ipv6: '2001:db8::1' };
@@ -88,7 +87,7 @@ async function connectDevice(inside: readonly string[], device: string, { ipv4, 
 }
 
 async function run(...[command = '', ...args]: readonly string[]): Promise<void> {
-  await promisify(execFile)(command, args);
+  succeeded(await runProgram(command, args));
 }
 
 const socket = join(folder, 'backend.sock');
@@ -112,7 +111,6 @@ async function agent(command: readonly string[], as: readonly string[] = []) {
 }
 
 const redirect = (...args: readonly string[]) => runProgram(REDIRECT, args);
-const rules = ['--uid', CAMBIST_UID, '--redirect', '443:15443', '--redirect', '80:15080'];
 
 /** Sends a datagram to the port of HTTP/3. @returns the error that the agent gets */
 async function sendDatagram(address: string): Promise<string> {
@@ -124,45 +122,47 @@ async function sendDatagram(address: string): Promise<string> {
   return outcome.finally(() => datagram.close());
 }
 
+/** Of an agent whose call gets nowhere. */
+const NOTHING = { code: 7, stdout: '000', redirected: 0, outside: 0 };
+/** Of an agent whose call reaches the backend, whose certificate it does not trust. */
+const PAST = { code: 60, stdout: '000', redirected: 0, outside: 1 };
+
 try {
   const nestedCurl = curl(MCP_URL, '--resolve', `${HOST}:443:${OUTSIDE.ipv4}`);
-  const before = {
-    curl: await agent(curl(MCP_URL)),
-    datagram: await sendDatagram(OUTSIDE.ipv4),
-    nested: await agent(nestedCurl, network.enterNested),
-  };
-  const loaded = await redirect('--uid', CAMBIST_UID, '--redirect', '443:1');
-  const again = await redirect(...rules);
-  const listed = await runProgram('nft', ['-y', 'list', 'ruleset']);
-  const backendRequests = setup.backend.requests.length;
-  const agents = {
-    ipv4: await agent(curl(MCP_URL)),
-    ipv6: await agent(curl(MCP_URL, '--resolve', `${HOST}:443:[${OUTSIDE.ipv6}]`)),
-    plain: await agent(curl(MCP_URL.replace('https:', 'http:'))),
-    python: await agent([findPython(), program('urllib_client.py')]),
-    node: await agent([process.execPath, program('fetch.mjs')]),
-  };
-  const verified = setup.backend.requests.length - backendRequests;
-  const unrouted = await agent(curl('https://unrouted.example.com/mcp'));
-  const otherPort = await agent(curl(`https://${HOST}:8443/mcp`));
-  const cambistItself = await agent(curl(MCP_URL), AS_CAMBIST);
-  const nested = await agent(nestedCurl, network.enterNested);
-  const datagrams = { ipv4: await sendDatagram(OUTSIDE.ipv4), ipv6: await sendDatagram(OUTSIDE.ipv6) };
-  const leaked = setup.cambist.stdout().includes(setup.token);
+  assert.deepEqual(await agent(curl(MCP_URL)), PAST, 'without rules it goes outside');
+  assert.equal(await sendDatagram(OUTSIDE.ipv4), 'sent');
+  assert.equal((await agent(nestedCurl, network.enterNested)).outside, 1);
+  succeeded(await redirect('--uid', CAMBIST_UID, '--redirect', '443:1'));
+  succeeded(await redirect('--uid', CAMBIST_UID, '--redirect', '443:15443', '--redirect', '80:15080'));
+  const listed = succeeded(await runProgram('nft', ['-y', 'list', 'ruleset']));
+  assert.equal(listed.match(/redirect to/g)?.length, 2, 'the second run replaced the rules of the first');
+  const { length } = setup.backend.requests;
+  for (const [what, command, calls] of [
+    ['IPv4', curl(MCP_URL), 1],
+    ['IPv6', curl(MCP_URL, '--resolve', `${HOST}:443:[${OUTSIDE.ipv6}]`), 1],
+    ['without TLS', curl(MCP_URL.replace('https:', 'http:')), 1],
+    ['Python', [findPython(), program('urllib_client.py')], 1],
+    ['Node', [process.execPath, program('fetch.mjs')], 2],
+  ] as const) {
+    const { code, stdout, redirected } = await agent(command);
+    assert.deepEqual([code, stdout, redirected], [0, Array(calls).fill('200').join(' '), calls], what);
+  }
+  assert.equal(setup.backend.requests.length - length, 6, 'the backend verified the token of each call');
+  assert.equal((await agent(curl('https://unrouted.example.com/mcp'))).code, 35, 'the handshake is refused');
+  assert.equal((await agent(curl(`https://${HOST}:8443/mcp`))).redirected, 0);
+  assert.deepEqual(await agent(curl(MCP_URL), AS_CAMBIST), PAST, 'its user is exempt');
+  assert.deepEqual(await agent(nestedCurl, network.enterNested), NOTHING, 'not forwarded either');
+  for (const address of Object.values(OUTSIDE)) assert.match(await sendDatagram(address), /EPERM|ECONNREFUSED/);
+  assert.ok(!setup.cambist.stdout().includes(setup.token));
   // Connection tracking ignores these packets, so that no redirection takes them.
   await runProgram('nft', ['add table inet other']);
   await runProgram('nft', ['add chain inet other c { type filter hook output priority -300; }']);
   await runProgram('nft', ['add rule inet other c tcp dport 443 notrack']);
-  const untracked = await agent(curl(MCP_URL));
+  assert.deepEqual(await agent(curl(MCP_URL)), NOTHING, 'nor does it go outside');
   await runProgram('nft', ['delete table inet other']);
   await setup.cambist.close();
-  const stopped = await agent(curl(MCP_URL));
-  console.log(
-    JSON.stringify({
-      ...{ before, loaded, again, listed, agents, verified, unrouted, otherPort, cambistItself, nested, untracked },
-      ...{ stopped, datagrams: { ...datagrams, outside: network.arrived('udp') }, leaked },
-    }),
-  );
+  assert.deepEqual(await agent(curl(MCP_URL)), NOTHING, 'no cambist, no call');
+  assert.equal(network.arrived('udp'), 1, 'only that of before the rules');
 } finally {
   await lifetime.close();
   network.close();

@@ -1,16 +1,12 @@
-import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { type AddressInfo, connect } from 'node:net';
 import { join } from 'node:path';
 import { createServer } from 'node:tls';
-import { fileURLToPath } from 'node:url';
-import { startAuthorizationServer } from '../../harness/authorization-server.ts';
-import { type Launch, startCambist } from '../../harness/cambist-process.ts';
+import type { Launch } from '../../harness/cambist-process.ts';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
-import { createLeakWatch } from '../../harness/leaks.ts';
 import { keepParts, type Lifetime } from '../../harness/lifetime.ts';
-import { startMcpBackend } from '../../harness/mcp-fixture/server.ts';
+import { startMcpSetup } from '../../harness/mcp-setup.ts';
 import { type CommandResult, runProgram } from '../../harness/run-command.ts';
 
 /** The host of the route, which DNS does not know. */
@@ -39,53 +35,39 @@ const AUTHORITY = createCertificateAuthority('Example Corp CA');
 
 /** cambist with `intercept`, between an authorization server and an MCP backend with TLS that verifies its tokens. */
 export async function startInterceptSetup(t: Lifetime, options: InterceptSetupOptions = {}) {
-  const { keep, close, after } = keepParts();
-  t.after(close);
-  const secret = randomBytes(24).toString('base64url');
-  const leaks = createLeakWatch();
-  leaks.remember(secret);
-  const clients = { cambist: { method: 'client_secret_basic', secret } } as const;
-  const server = keep(await startAuthorizationServer({ clients }));
-  const backend = await startMcpBackend({ after }, { name: 'mcp', issuer: server.issuer, jwksUri: server.jwksUri });
-  server.resources.set(backend.resource, { scopes: ['read'] });
+  const parts = keepParts();
+  t.after(parts.close);
   const { host = 'localhost', ...at } = options.upstream ?? {};
-  const front = keep(await startTlsFront(new URL(backend.url), host, at));
+  let backendUrl = '';
+  const front = parts.keep(await startTlsFront(() => new URL(backendUrl), host, at));
   const port = options.upstream?.port ?? front.port;
-  const cambist = await startCambist(
-    { after },
-    {
-      config: (directory) => ({
-        authorization_servers: {
-          local: {
-            issuer: server.issuer,
-            client_id: 'cambist',
-            client_auth: { method: 'client_secret_basic', client_secret: { file: join(directory, 'secret') } },
-          },
-        },
+  const { cambist, backends, leaks, subjectToken } = await startMcpSetup(parts, {
+    change: (config, directory) => {
+      [{ upstream: backendUrl }] = config.routes as [{ upstream: string }];
+      return {
+        ...config,
         intercept: { ca: { dir: join(directory, 'ca') }, trust_dir: join(directory, 'trust'), ...options.intercept },
         routes: [
           {
             name: 'mcp',
             match: { host: HOST, path: '/mcp' },
-            upstream: `https://${host}:${port}${new URL(backend.url).pathname}`,
-            resource: backend.resource,
+            upstream: `https://${host}:${port}${new URL(backendUrl).pathname}`,
+            resource: backendUrl,
             ...(options.untrusted ? {} : { tls: { ca: { file: join(directory, 'upstream-ca.pem') } } }),
           },
           { name: 'other', match: { host: 'other.example.com' }, upstream: `https://${host}:${port}` },
         ],
         ...options.top,
-      }),
-      files: { secret, 'upstream-ca.pem': AUTHORITY.cert },
-      ...(options.launch && { launch: options.launch }),
+      };
     },
-  );
-  await cambist.ready();
-  const token = await server.issueSubjectToken({ sub: 'alice', audience: ['agent', 'cambist'] });
-  leaks.remember(token);
+    files: { 'upstream-ca.pem': AUTHORITY.cert },
+    ...(options.launch && { launch: options.launch }),
+  });
+  const token = await subjectToken();
   const trustDir = join(cambist.directory, 'trust');
   return {
     cambist,
-    backend,
+    backend: backends.github,
     trustDir,
     /** The variables in the trust folder: all that an agent gets. */
     variables: variablesIn(await readFile(join(trustDir, 'env'), 'utf8')),
@@ -100,13 +82,14 @@ export async function startInterceptSetup(t: Lifetime, options: InterceptSetupOp
 
 /** Terminates TLS before a backend. */
 async function startTlsFront(
-  backendUrl: URL,
+  backendUrl: () => URL,
   host: string,
   { address = '127.0.0.1', port = 0, socket }: { address?: string; port?: number; socket?: string },
 ): Promise<{ port: number; close(): void }> {
   const { cert, key } = AUTHORITY.issueServer({ hosts: [host] });
   const server = createServer({ cert, key }, (client) => {
-    const backend = connect({ host: backendUrl.hostname, port: Number(backendUrl.port) });
+    const { hostname, port } = backendUrl();
+    const backend = connect(Number(port), hostname);
     client.on('error', () => backend.destroy()).on('close', () => backend.destroy());
     backend.on('error', () => client.destroy()).on('close', () => client.destroy());
     client.pipe(backend).pipe(client);
@@ -123,7 +106,7 @@ function variablesIn(text: string): Readonly<Record<string, string>> {
   );
 }
 
-export const program = (name: string): string => fileURLToPath(new URL(`programs/${name}`, import.meta.url));
+export const program = (name: string): string => join(import.meta.dirname, 'programs', name);
 
 export const BODY = JSON.stringify({
   jsonrpc: '2.0',
