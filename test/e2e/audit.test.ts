@@ -24,14 +24,8 @@ function idsOf(records: readonly AuditRecord[]): string[] {
   return recordsOf('request', records).map((record) => record.request_id);
 }
 
-/** Calls until a call fails. @returns the request ids of the answered calls */
-async function callUntilGone(setup: FakeSetup, headers: Record<string, string>, answered: string[]): Promise<void> {
-  for (;;) {
-    const response = await setup.call({ headers, body: TOOL_CALL }).catch(() => undefined);
-    if (response === undefined) return;
-    answered.push(response.requestId);
-  }
-}
+/** Enough for every caller to have been answered. */
+const ANSWERS_BEFORE_SIGNAL = 24;
 
 for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
   test(`loses no record of an answered request at ${signal}`, async (t) => {
@@ -40,12 +34,19 @@ for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
     setup.upstream.handler = (request, response) =>
       (request.url === '/mcp/stream' ? stream.handler : echo)(request, response);
     const headers = await setup.bearer();
-    const answered: string[] = [];
-    const callers = Array.from({ length: 8 }, () => callUntilGone(setup, headers, answered));
-    await eventually('some calls are answered', () => answered.length > 16);
     const open = await setup.open({ path: '/tools/stream', headers: { ...headers, 'x-request-id': 'stream' } });
     open.on('error', () => {}).resume();
-    setup.cambist.signal(signal);
+    const answered: string[] = [];
+    const callUntilGone = async (): Promise<void> => {
+      for (;;) {
+        const response = await setup.call({ headers, body: TOOL_CALL }).catch(() => undefined);
+        if (response === undefined) return;
+        answered.push(response.requestId);
+        // At once, because a record that is written a little later would be lost only now.
+        if (answered.length === ANSWERS_BEFORE_SIGNAL) setup.cambist.signal(signal);
+      }
+    };
+    const callers = Array.from({ length: 8 }, callUntilGone);
     if (signal === 'SIGTERM') {
       await setup.cambist.waitForLog(({ msg }) => msg === 'cambist is shutting down');
       stream.end();
