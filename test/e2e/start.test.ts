@@ -36,7 +36,7 @@ test('loads at start exactly the packages that deploy/image.md lists, no part of
   );
   assert.ok(own.includes('commands/run.ts'));
   const others =
-    /^(kubernetes|doctor|intercept|inbound)\/|^tokens\/subject-check|^transport\/certificates|^commands\/(?!run|command|usages|log-level|report-problems|source-excerpt|describe-route|reloads|team-reloads|stop-signals|tick-shape)/;
+    /^(kubernetes|doctor|intercept|inbound)\/|^tokens\/subject-check|^transport\/certificates|^commands\/(?!run|command|usages|report-problems|reloads|team-reloads|stop-signals)/;
   assert.deepEqual(
     own.filter((file) => others.test(file)),
     [],

@@ -40,7 +40,6 @@ export async function startMcpBackend(t: Lifetime, options: McpBackendOptions) {
   const { issuer, jwksUri, name = 'backend', checksHost = false } = options;
   const requests: BackendRequest[] = [];
   let cancellations = 0;
-  let isRefused: (claims: JWTPayload) => boolean = () => false;
   const events: FixtureEvents = {
     resourceUpdated: (uri) => {
       sessions.resourceUpdated(uri);
@@ -63,7 +62,7 @@ export async function startMcpBackend(t: Lifetime, options: McpBackendOptions) {
     if (checksHost && (!isLocalHost(request, response) || !isLocalOrigin(request, response))) return;
     const received = receive(request, response);
     requests.push(received);
-    const claims = await gate(request, response, isRefused);
+    const claims = await gate(request, response);
     if (claims === undefined) return;
     received.claims = claims;
     const auth = { token: '', clientId: String(claims.client_id), scopes: [], extra: { ...claims } };
@@ -96,12 +95,6 @@ export async function startMcpBackend(t: Lifetime, options: McpBackendOptions) {
     cancellations: () => cancellations,
     sessionIds: sessions.ids,
     loseSessions: sessions.lose,
-    /** Notifies every subscribed client. */
-    resourceUpdated: events.resourceUpdated,
-    /** Responds with 401 to all later requests whose claims match the predicate. */
-    refuse: (predicate: typeof isRefused) => {
-      isRefused = predicate;
-    },
     close,
   };
 }
