@@ -50,11 +50,8 @@ test('drops a request id that repeats a credential, whatever the order and case 
       }
     }
   }
-});
-
-test('drops a request id that contains the token of a token header', () => {
   for (const name of ['authorization', 'X-User-Token']) {
-    assert.equal(requestId(name, 'Bearer opaque-token', 'x-request-id', 'id-opaque-token-1'), undefined);
+    assert.equal(requestId(name, `Bearer ${token}`, 'x-request-id', `id-${token}-1`), undefined, name);
   }
 });
 

@@ -58,16 +58,8 @@ test('names the resource of the route in its message, and else the host of the u
 });
 
 test('asks nothing of a client that did not declare that it opens URLs', () => {
-  const undeclared = [
-    null,
-    7,
-    [],
-    {},
-    { elicitation: {} },
-    { elicitation: { url: null } },
-    { elicitation: { url: true } },
-  ];
-  for (const capabilities of [...undeclared, { elicitation: { form: {} } }]) {
+  const without = [{}, { url: null }, { url: true }, { form: {} }].map((elicitation) => ({ elicitation }));
+  for (const capabilities of [null, 7, [], {}, ...without]) {
     assert.equal(elicited(modernCall({ capabilities: capabilities as object })), undefined);
     const initialize = legacyCall({ ...INITIALIZE, params: { ...INITIALIZE.params, capabilities } });
     assert.equal(elicited(initialize), undefined);

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, IncomingMessage } from 'node:http';
-import { type AddressInfo, connect, Socket } from 'node:net';
+import { connect, Socket } from 'node:net';
 import { test } from 'node:test';
 import { CambistError } from '../../../src/errors.ts';
 import { type BodySource, readWhole, takeBody } from '../../../src/proxy/request-body.ts';
 import { soon } from '../../harness/eventually.ts';
+import { serve } from '../../harness/http-server.ts';
 
 const CHUNKED = { 'transfer-encoding': 'chunked' };
 const WHOLE = Buffer.from('helloworld');
@@ -62,11 +63,8 @@ test('reads a small body whole and replays it, whether it arrives with the heade
 });
 
 test('does not wait for a body that arrived with its headers, and reads on to the end of the request', async (t) => {
-  const server = createServer().listen(0);
-  t.after(() => server.close());
-  await once(server, 'listening');
-  const caller = connect((server.address() as AddressInfo).port);
-  t.after(() => caller.destroy());
+  const server = createServer();
+  const { port } = await serve(t, server);
   let waits = 0;
   const taken = new Promise<[IncomingMessage, unknown]>((resolve, reject) => {
     server.on('request', (incoming) => {
@@ -77,7 +75,7 @@ test('does not wait for a body that arrived with its headers, and reads on to th
       readWhole({ incoming, waitForBody }, 10).then((body) => resolve([incoming, body]), reject);
     });
   });
-  caller.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhelloworld');
+  connect(port).write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhelloworld');
   const [incoming, body] = await taken;
   assert.deepEqual([body, waits], [WHOLE, 0]);
   if (!incoming.readableEnded) await soon('the end', once(incoming, 'end'));

@@ -170,7 +170,12 @@ async function start(t: TestContext, inFlight: number, hurry?: AbortSignal, conn
   const ended = drain([tracker as unknown as RequestTracker], { clock, graceMs: 500, hurry, logger, connections });
   await new Promise(setImmediate);
   const messages = () => lines.map(({ msg }) => String(msg).split(';')[0]);
-  return { tracker, settle, ended, lines, messages };
+  const messagesAfter = async (ms: number) => {
+    t.mock.timers.tick(ms);
+    await new Promise(setImmediate);
+    return messages();
+  };
+  return { tracker, settle, ended, lines, messages, messagesAfter };
 }
 
 test('says how many requests it waits for, until when, and that the time has elapsed', async (t) => {
@@ -187,21 +192,13 @@ test('first serves requests while connections are left, for half of a short grac
   const gone = await start(t, 2, undefined, () => open);
   assert.deepEqual([gone.tracker.isLeaving, gone.messages()], [true, []]);
   open = 0;
-  t.mock.timers.tick(150);
-  await new Promise(setImmediate);
-  assert.deepEqual(gone.messages(), []);
-  t.mock.timers.tick(50);
-  await new Promise(setImmediate);
-  assert.deepEqual(gone.messages(), ['draining requests in flight']);
+  assert.deepEqual(await gone.messagesAfter(150), []);
+  assert.deepEqual(await gone.messagesAfter(50), ['draining requests in flight']);
   t.mock.timers.reset();
 
   const stays = await start(t, 2, undefined, () => 1);
-  t.mock.timers.tick(249);
-  await new Promise(setImmediate);
-  assert.deepEqual(stays.messages(), []);
-  t.mock.timers.tick(1);
-  await new Promise(setImmediate);
-  assert.deepEqual(stays.messages(), ['draining requests in flight']);
+  assert.deepEqual(await stays.messagesAfter(249), []);
+  assert.deepEqual(await stays.messagesAfter(1), ['draining requests in flight']);
 });
 
 test('waits no longer than the requests take, and logs nothing where none is in flight', async (t) => {

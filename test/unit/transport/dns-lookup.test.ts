@@ -10,8 +10,15 @@ import { serve } from '../../harness/http-server.ts';
 
 const failure = (code: string): Error => Object.assign(new Error(code), { code });
 
-/** A resolver that knows these names. An error is the code of a failure. */
-function resolverOf(names: Readonly<Record<string, readonly string[] | string>>) {
+const KUBERNETES = { search: ['agents.svc.cluster.local', 'svc.cluster.local', 'cluster.local'], ndots: 5 };
+const PLAIN = { search: [], ndots: 1 };
+
+/** Looks a name up where these are known. An error is the code of a failure. */
+function lookUp(
+  names: Readonly<Record<string, readonly string[] | string>>,
+  hostname: string,
+  { config = PLAIN, ...options }: LookupOptions & { readonly config?: typeof KUBERNETES | typeof PLAIN } = {},
+) {
   const asked: string[] = [];
   const resolve = (family: 4 | 6) => async (name: string) => {
     if (family === 4) asked.push(name);
@@ -21,19 +28,7 @@ function resolverOf(names: Readonly<Record<string, readonly string[] | string>>)
     if (addresses.length === 0) throw failure('ENODATA');
     return addresses;
   };
-  return { asked, resolver: { resolve4: resolve(4), resolve6: resolve(6) } };
-}
-
-const KUBERNETES = { search: ['agents.svc.cluster.local', 'svc.cluster.local', 'cluster.local'], ndots: 5 };
-const PLAIN = { search: [], ndots: 1 };
-
-function lookUp(
-  names: Readonly<Record<string, readonly string[] | string>>,
-  hostname: string,
-  { config = PLAIN, ...options }: LookupOptions & { readonly config?: typeof KUBERNETES | typeof PLAIN } = {},
-) {
-  const { asked, resolver } = resolverOf(names);
-  const lookup = createDnsLookup(config, resolver);
+  const lookup = createDnsLookup(config, { resolve4: resolve(4), resolve6: resolve(6) });
   const result = new Promise<{ found: string | LookupAddress[]; family: number | undefined }>((resolve, reject) => {
     lookup(hostname, options, (error, found, family) => (error ? reject(error) : resolve({ found, family })));
   });
