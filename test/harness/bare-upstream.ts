@@ -40,9 +40,16 @@ export const WAYS = [
   ['TLS', () => (authority ??= createCertificateAuthority())],
 ] as const;
 
+export const OK = 'HTTP/1.1 200 OK\r\n';
+
 /** A response with this body, on a connection that stays open. */
-export function responseOf(body: string, headers = 'HTTP/1.1 200 OK\r\n'): string {
+export function responseOf(body: string, headers = OK): string {
   return `${headers}Content-Length: ${body.length}\r\n\r\n${body}`;
+}
+
+/** Content in these parts. */
+export async function* streamed(...parts: readonly string[]): AsyncGenerator<Buffer> {
+  for (const part of parts) yield Buffer.from(part);
 }
 
 /** A server on loopback whose connections the test controls. Closed after the test. */

@@ -36,6 +36,14 @@ export const pauseFor =
     setTimeout(() => controller.resume(), ms);
   };
 
+export const ENOUGH = Object.assign(new Error('enough'), { name: 'Enough' });
+
+export const abort = (controller: Dispatcher.DispatchController): void => controller.abort(ENOUGH);
+
+export const throwIt = (): never => {
+  throw ENOUGH;
+};
+
 export type RequestOptions = Partial<Omit<Dispatcher.DispatchOptions, 'origin' | 'body' | 'headersTimeout'>> & {
   readonly origin?: string;
   readonly body?: unknown;

@@ -3,7 +3,6 @@ import { type TestContext, test } from 'node:test';
 import type { Dispatcher } from 'undici';
 import { describeError, ERROR_CODES } from '../../../src/error-catalogue.ts';
 import { CambistError } from '../../../src/errors.ts';
-import { createLogger } from '../../../src/observability/logger.ts';
 import { drain, settledWithin } from '../../../src/proxy/drain.ts';
 import { asCambistError, errorResponse } from '../../../src/proxy/own-response.ts';
 import type { RequestTracker } from '../../../src/proxy/request-tracker.ts';
@@ -14,6 +13,7 @@ import { createFakeClock } from '../../harness/fake-clock.ts';
 import { collectGarbage } from '../../harness/heap.ts';
 import { connectRaw } from '../../harness/http-call.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
+import { loggerWithLines } from '../observability/log-lines.ts';
 
 const CONTROLLER = { pause() {}, resume() {} } as Dispatcher.DispatchController;
 
@@ -164,8 +164,7 @@ async function start(t: TestContext, inFlight: number, hurry?: AbortSignal, conn
   t.mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
   const { promise: drained, resolve: settle } = deferred<void>();
   const tracker = { inFlight, openStreams: 1, isLeaving: false, drain: () => drained };
-  const lines: Record<string, unknown>[] = [];
-  const logger = createLogger('info', { write: (line: string) => void lines.push(JSON.parse(line)) });
+  const { logger, lines } = loggerWithLines();
   const clock = createFakeClock(START_MS);
   const ended = drain([tracker as unknown as RequestTracker], { clock, graceMs: 500, hurry, logger, connections });
   await new Promise(setImmediate);

@@ -4,11 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Dispatcher } from 'undici';
 import { ARRIVED_MS, link, responseOf, testWays } from '../../../harness/bare-upstream.ts';
 import { eventually } from '../../../harness/eventually.ts';
-import { type Reactions, SERVED } from '../../../harness/followed.ts';
-
-const ENOUGH = Object.assign(new Error('enough'), { name: 'Enough' });
-
-const abort = (controller: Dispatcher.DispatchController): void => controller.abort(ENOUGH);
+import { abort, ENOUGH, type Reactions, SERVED, throwIt } from '../../../harness/followed.ts';
 
 /** Headers of a response of ten bytes. */
 const HEADERS = 'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n';
@@ -90,10 +86,6 @@ test('drops buffered bytes when a paused request is aborted', async (t) => {
   await closed();
   assert.deepEqual(followed.events, IN_HEADERS);
 });
-
-const throwIt = (): void => {
-  throw ENOUGH;
-};
 
 for (const [callback, reactions, events] of [
   ['in onRequestStart', { onStart: throwIt }, ['start', 'error Enough']],

@@ -3,13 +3,10 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { type Dispatcher, errors } from 'undici';
 import { type EncodedRequest, encodeRequest } from '../../../../src/transport/http1/write-request.ts';
+import { streamed } from '../../../harness/bare-upstream.ts';
 
 function encode(options: Partial<Dispatcher.DispatchOptions>): EncodedRequest {
   return encodeRequest({ method: 'GET', path: '/mcp', ...options } as Dispatcher.DispatchOptions, 'a.example');
-}
-
-async function* streamed(): AsyncGenerator<Buffer> {
-  yield Buffer.from('{}');
 }
 
 const TEXT = Buffer.from('{}');

@@ -1,18 +1,17 @@
 import assert from 'node:assert/strict';
 import net, { type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import type { Dispatcher } from 'undici';
-import { type BareConnection, link, responseOf } from '../../../harness/bare-upstream.ts';
+import { type BareConnection, link, OK, responseOf, streamed } from '../../../harness/bare-upstream.ts';
 import { countParsers } from '../../../harness/counted-parsers.ts';
 import { eventually } from '../../../harness/eventually.ts';
-import { type Followed, pauseFor, type Reactions } from '../../../harness/followed.ts';
+import { abort, type Followed, pauseFor, type Reactions, throwIt } from '../../../harness/followed.ts';
 
 const parsers = countParsers();
 
 /** The responses of the upstream, by request target. */
 const RESPONSES: Record<string, (connection: BareConnection) => void> = {
   '/complete': ({ send }) => send(responseOf('hello')),
-  '/closes': ({ send }) => send(responseOf('hello', 'HTTP/1.1 200 OK\r\nConnection: close\r\n')),
+  '/closes': ({ send }) => send(responseOf('hello', `${OK}Connection: close\r\n`)),
   '/until-end': ({ socket }) => socket.end('HTTP/1.1 200 OK\r\n\r\nhello'),
   '/chunks': ({ send }) => send('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nA: b\r\n\r\n'),
   '/unexpected': ({ send }) => send(responseOf('hello') + responseOf('unexpected')),
@@ -24,19 +23,11 @@ const RESPONSES: Record<string, (connection: BareConnection) => void> = {
     send('HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nhello'),
 };
 
-async function* streamed(): AsyncGenerator<Buffer> {
-  for (const part of ['he', 'llo']) yield Buffer.from(part);
-}
-
 async function* failing(): AsyncGenerator<Buffer> {
   yield Buffer.from('he');
   throw new Error('gone');
 }
 
-const abort = (controller: Dispatcher.DispatchController): void => controller.abort(new Error('enough'));
-const throwIt = (): void => {
-  throw new Error('enough');
-};
 const pauseBriefly = pauseFor(0);
 
 function respond(connection: BareConnection, headers: string): void {
@@ -51,7 +42,7 @@ const KINDS: readonly Kind[] = [
   ),
   ['/silence', { headersTimeout: 5 }],
   ['/complete', { method: 'POST', body: Buffer.from('hello'), headersTimeout: 60_000 }],
-  ['/complete', { method: 'POST', body: streamed, headersTimeout: 60_000 }],
+  ['/complete', { method: 'POST', body: () => streamed('he', 'llo'), headersTimeout: 60_000 }],
   ['/silence', { method: 'POST', body: failing, headersTimeout: 60_000 }],
   ['/until-end', {}, { onResponse: pauseBriefly, onData: pauseBriefly }],
   ['/incomplete', {}, { onData: pauseBriefly }],
@@ -122,7 +113,7 @@ test('adds no listener to a connection that serves a thousand requests', async (
     return socket.eventNames().map((name) => [name, socket.listenerCount(name)]);
   };
   const ask = async (): Promise<void> => {
-    for (const body of [null, Buffer.from('hello'), streamed()]) {
+    for (const body of [null, Buffer.from('hello'), streamed('he', 'llo')]) {
       const request = { path: '/complete', method: 'POST', body, headersTimeout: 60_000 } as const;
       const { events } = await send(request, { onResponse: pauseBriefly });
       assert.equal(events.at(-1), 'end');

@@ -5,9 +5,9 @@ import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Dispatcher } from 'undici';
 import { createSocketReader, type SocketReader } from '../../../../src/transport/http1/sockets.ts';
-import { ARRIVED_MS, link, responseOf, testWays, WAYS } from '../../../harness/bare-upstream.ts';
+import { ARRIVED_MS, link, OK, responseOf, testWays, WAYS } from '../../../harness/bare-upstream.ts';
 import { eventually } from '../../../harness/eventually.ts';
-import { pauseFor, type Reactions, SERVED } from '../../../harness/followed.ts';
+import { ENOUGH, pauseFor, type Reactions, SERVED } from '../../../harness/followed.ts';
 import { settled } from '../../../harness/manual-pool.ts';
 
 type Controller = Dispatcher.DispatchController;
@@ -105,10 +105,9 @@ testWays('stops reading while a response is paused', async (start) => {
   await delay(200);
   assert.ok(waits());
   assert.deepEqual(followed.events, ['start', 'response 200']);
-  followed.controller?.abort(new Error('enough'));
+  followed.controller?.abort(ENOUGH);
 });
 
-const OK = 'HTTP/1.1 200 OK\r\n';
 const CLOSES = `${OK}Connection: close\r\n`;
 const INCOMPLETE = 'Content-Length: 9\r\n\r\nhello';
 

@@ -4,9 +4,9 @@ import type { Socket } from 'node:net';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { buildConnector } from 'undici';
-import { ARRIVED_MS, link, responseOf, testWays } from '../../../harness/bare-upstream.ts';
+import { ARRIVED_MS, link, OK, responseOf, testWays } from '../../../harness/bare-upstream.ts';
 import { eventually, soon } from '../../../harness/eventually.ts';
-import { pauseFor, SERVED } from '../../../harness/followed.ts';
+import { abort, pauseFor, SERVED, throwIt } from '../../../harness/followed.ts';
 
 /** The number of listeners for each event of a socket. */
 function listeners(socket: EventEmitter): (string | number)[][] {
@@ -23,7 +23,6 @@ function connected(origin: string): Promise<Socket> {
   });
 }
 
-const OK = 'HTTP/1.1 200 OK\r\n';
 const SWITCH = 'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\nX-A: b\r\n\r\n';
 const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';
 const hints = (connection: string) => `HTTP/1.1 103 Early Hints\r\nConnection: ${connection}\r\n\r\n`;
@@ -182,19 +181,14 @@ testWays('sends an upgrade on a new connection, and closes it unless the upstrea
   await closed(1);
 });
 
-const ENOUGH = new Error('enough');
-const throwIt = () => {
-  throw ENOUGH;
-};
-
 test('closes only the connection when a handler throws in onRequestUpgrade, or aborts the upgrade', async (t) => {
   const { ask, closed } = await link(t, SWITCH);
   const threw = await ask({ upgrade: 'echo' }, { onUpgrade: throwIt });
   await closed();
   assert.deepEqual(threw.events, ['start', 'upgrade 101']);
-  const aborted = await ask({ upgrade: 'echo' }, { onStart: (controller) => controller.abort(ENOUGH) });
+  const aborted = await ask({ upgrade: 'echo' }, { onStart: abort });
   await closed(1);
-  assert.deepEqual(aborted.events, ['start', 'error Error']);
+  assert.deepEqual(aborted.events, ['start', 'error Enough']);
 });
 
 test('groups repeated headers, lower-cases names, and keeps bytes as they are', async (t) => {

@@ -1,19 +1,21 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { keepAliveMs } from '../../../../src/transport/http1/response-reader.ts';
-import { type BareConnection, link, type OnRequest, responseOf, testWays } from '../../../harness/bare-upstream.ts';
+import {
+  type BareConnection,
+  link,
+  OK,
+  type OnRequest,
+  responseOf,
+  streamed,
+  testWays,
+} from '../../../harness/bare-upstream.ts';
 import { eventually } from '../../../harness/eventually.ts';
 import { type Followed, pauseFor, SERVED } from '../../../harness/followed.ts';
 
 /** The sender may not know the coding, and keep a part of the content for the next response (RFC 9112 section 6.1). */
 const CODED_AS_1_0 = 'HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n';
-
-const OK = 'HTTP/1.1 200 OK\r\n';
-
-/** Waits for the next turn of the event loop, when all input was read. */
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
-}
 
 /** Responds with the target. The first response on each connection is sent by the test. */
 function responding(
@@ -105,9 +107,9 @@ test('reuses a connection to an upstream that keeps connections for five seconds
   ] as const) {
     nowMs += passedMs;
     // The limit of the wait is created with the real time.
-    await turn();
+    await nextTurn();
     await ask();
-    await turn();
+    await nextTurn();
     assert.equal(connections.length, opened);
   }
 });
@@ -147,7 +149,7 @@ for (const last of ['end', 'resetAndDestroy'] as const) {
     test(`uses a new connection ${isSeen ? 'after' : 'while'} its upstream ${isSeen ? 'closed' : 'closes'} the idle one by ${last}`, async (t) => {
       const { ask, connections, closed } = await link(t, responding());
       await ask();
-      await turn();
+      await nextTurn();
       connections[0]?.socket[last]();
       if (isSeen) await closed();
       assert.deepEqual((await ask()).events, SERVED);
@@ -158,14 +160,10 @@ for (const last of ['end', 'resetAndDestroy'] as const) {
 
 const SMUGGLED = 'GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n';
 
-async function* pieces(text: string): AsyncGenerator<Buffer> {
-  yield Buffer.from(text);
-}
-
 for (const [what, options] of [
   ['a GET with content', { method: 'GET', body: Buffer.from(SMUGGLED) }],
   ['a DELETE with content', { method: 'DELETE', body: Buffer.from(SMUGGLED) }],
-  ['a GET with streamed content', { method: 'GET', body: pieces(SMUGGLED) }],
+  ['a GET with streamed content', { method: 'GET', body: streamed(SMUGGLED) }],
   ['a HEAD', { method: 'HEAD' }],
 ] as const) {
   test(`sends nothing after ${what} on the same connection, because servers disagree where it ends`, async (t) => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { link, responseOf, testWays } from '../../../harness/bare-upstream.ts';
+import { link, OK, responseOf, streamed, testWays } from '../../../harness/bare-upstream.ts';
 import { eventually } from '../../../harness/eventually.ts';
 import { SERVED } from '../../../harness/followed.ts';
 
@@ -15,7 +15,7 @@ const LONG_MS = 800;
 
 const LATE = ['start', 'error HeadersTimeoutError'];
 
-const HEADERS = 'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n';
+const HEADERS = `${OK}Content-Length: 5\r\n\r\n`;
 
 const TIMED = { headersTimeout: HEADERS_MS };
 const UNTIMED = { headersTimeout: UNUSED_MS };
@@ -65,10 +65,7 @@ testWays('does not run the timeout while it waits for content of the caller', as
 
 testWays('runs the timeout after all content was sent', async (start) => {
   const { ask } = await start();
-  async function* body(): AsyncGenerator<Buffer> {
-    yield Buffer.from('hello');
-  }
-  assert.deepEqual((await ask(posting(body()))).events, LATE);
+  assert.deepEqual((await ask(posting(streamed('hello')))).events, LATE);
 });
 
 testWays('runs the timeout while the upstream accepts no more content, and releases the content', async (start) => {
@@ -94,10 +91,8 @@ testWays('sets no timeout for content after the headers', async (start) => {
       send('hello');
     }, LONG_MS);
   });
-  async function* body(): AsyncGenerator<Buffer> {
-    for (let i = 0; i < 32; i += 1) yield Buffer.alloc(1 << 20);
-  }
-  assert.deepEqual((await ask(posting(body(), UNTIMED))).events, SERVED);
+  const parts = Array<string>(32).fill('x'.repeat(1 << 20));
+  assert.deepEqual((await ask(posting(streamed(...parts), UNTIMED))).events, SERVED);
 });
 
 test('waits without limit if there is no timeout', async (t) => {

@@ -3,13 +3,9 @@ import { Writable } from 'node:stream';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { MAX_TEXT_BYTES, pump } from '../../../../src/transport/http1/write-request.ts';
-import { ARRIVED_MS, responseOf, testWays } from '../../../harness/bare-upstream.ts';
+import { ARRIVED_MS, responseOf, streamed, testWays } from '../../../harness/bare-upstream.ts';
 import { eventually } from '../../../harness/eventually.ts';
 import { SERVED } from '../../../harness/followed.ts';
-
-async function* streamed(...parts: readonly string[]): AsyncGenerator<Buffer> {
-  for (const part of parts) yield Buffer.from(part);
-}
 
 /** Content whose parts are given by the test. */
 function slow() {
