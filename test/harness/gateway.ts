@@ -30,6 +30,8 @@ export interface GatewayConfig {
 }
 
 export interface GatewayOptions {
+  /** The default is a new one. */
+  readonly authorizationServer?: FakeAuthorizationServer;
   readonly handler?: UpstreamHandler;
   /** Overrides keys of the route `github` (path `/github`, credential `exchange`). */
   readonly route?: Record<string, unknown>;
@@ -40,7 +42,7 @@ export interface GatewayOptions {
 }
 
 export async function startGateway(t: TestContext, options: GatewayOptions = {}) {
-  const authorizationServer = await startFakeAuthorizationServer(t);
+  const authorizationServer = options.authorizationServer ?? (await startFakeAuthorizationServer(t));
   const upstream = await startFakeUpstream(t, options.handler ?? echo);
   const route = { name: 'github', match: { path: '/github' }, upstream: `${upstream.url}/mcp`, ...options.route };
   const config: GatewayConfig = {
@@ -106,6 +108,7 @@ export async function startPlainGateway(t: TestContext, options: GatewayOptions 
 export type InboundGateway = Awaited<ReturnType<typeof startInboundGateway>>;
 
 interface InboundGatewayOptions {
+  readonly authorizationServer?: FakeAuthorizationServer;
   readonly agent?: UpstreamHandler;
   readonly backend?: UpstreamHandler;
   /** Overrides keys of `inbound`. */
@@ -120,7 +123,7 @@ interface InboundGatewayOptions {
 export const AGENT = 'agent';
 
 export async function startInboundGateway(t: TestContext, options: InboundGatewayOptions = {}) {
-  const authorizationServer = await startFakeAuthorizationServer(t);
+  const authorizationServer = options.authorizationServer ?? (await startFakeAuthorizationServer(t));
   const agent = await startFakeUpstream(t, options.agent ?? echoOrStayOpen);
   const backend = await startFakeUpstream(t, options.backend ?? echo);
   /** For tests that change and reload it. */

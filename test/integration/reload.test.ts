@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { startTestApp } from '../harness/app.ts';
 import { get } from '../harness/disconnects.ts';
 import { deferred, eventually, soon } from '../harness/eventually.ts';
 import { sendResponse, startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
@@ -189,17 +188,18 @@ async function start(t: TestContext, grace: string) {
   const key = writerInto(temporaryFolder(t))('key', 'the key that all replicas of this test share');
   const idp = await startFakeAuthorizationServer(t);
   let respond = (): void => {};
-  const backend = await startFakeUpstream(t, (_request, response) => {
-    respond = () => void response.end();
-  });
-  const app = await startTestApp(t, {
-    limits: { shutdown_grace: grace },
-    cache: { shared: { url: `redis://127.0.0.1:${await freePort()}`, key } },
-    signals: {
-      listen: '127.0.0.1:0',
-      transmitters: { idp: { issuer: idp.issuer, audience: 'cambist', backchannel_logout: true } },
+  const { app, upstream } = await startPlainGateway(t, {
+    handler: (_request, response) => {
+      respond = () => void response.end();
     },
-    routes: [{ name: 'a', match: { path: '/' }, upstream: backend.url, credential: 'none' }],
+    top: {
+      limits: { shutdown_grace: grace },
+      cache: { shared: { url: `redis://127.0.0.1:${await freePort()}`, key } },
+      signals: {
+        listen: '127.0.0.1:0',
+        transmitters: { idp: { issuer: idp.issuer, audience: 'cambist', backchannel_logout: true } },
+      },
+    },
   });
   async function logout(): Promise<number> {
     const claims = { jti: '1', sid: 's1', events: LOGOUT };
@@ -208,7 +208,7 @@ async function start(t: TestContext, grace: string) {
   }
   const revocationLines = () =>
     app.logs.filter(({ msg }) => /revocations/.test(String(msg))).map(({ level, msg }) => `${level}: ${msg}`);
-  return { app, backend, respond: () => respond(), logout, revocationLines };
+  return { app, upstream, respond: () => respond(), logout, revocationLines };
 }
 
 const WAITS = 'warn: revocations that other replicas do not know: 2; waiting for the shared cache';
@@ -223,9 +223,9 @@ test('tells the operator which revocations are lost when the shared cache stays 
 });
 
 test('waits for the shared cache also with a revocation that arrives while requests finish', async (t) => {
-  const { app, backend, respond, logout, revocationLines } = await start(t, '1h');
-  const request = call(app.url);
-  await eventually('the backend has the request', () => backend.requests.length === 1);
+  const { app, upstream, respond, logout, revocationLines } = await start(t, '1h');
+  const request = call(`${app.url}/plain`);
+  await eventually('the backend has the request', () => upstream.requests.length === 1);
   const hurry = new AbortController();
   const stopping = app.stop(hurry.signal);
   assert.equal(await logout(), 200);

@@ -1,10 +1,8 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { startTestApp } from '../harness/app.ts';
 import { startFakeAuthorizationServer, type TokenRequest } from '../harness/fake-authorization-server.ts';
-import { echo, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { startGateway } from '../harness/gateway.ts';
-import { assertProblem, call } from '../harness/http-call.ts';
+import { assertProblem } from '../harness/http-call.ts';
 import { recordSecret } from '../harness/leaks.ts';
 import { temporaryFolder, writerInto } from '../harness/lifetime.ts';
 
@@ -93,29 +91,25 @@ test("refuses the caller's own JWT even when its audience names the backend", as
 async function startChain(t: TestContext) {
   const company = await startFakeAuthorizationServer(t);
   const second = await startFakeAuthorizationServer(t);
-  const upstream = await startFakeUpstream(t, echo);
   company.behaviour = { kind: 'issue', audience: second.issuer, fields: { token_type: 'N_A' } };
   const client_auth = { method: 'client_secret_post', client_secret: writeCredential(t, CLIENT_SECRET) };
-  const app = await startTestApp(t, {
-    authorization_servers: {
-      company: { issuer: company.issuer, client_id: 'at-company', client_auth },
-      second: { issuer: second.issuer, client_id: 'at-second', client_auth: { method: 'none' } },
+  const gateway = await startGateway(t, {
+    authorizationServer: company,
+    route: {
+      authorization_server: 'second',
+      expect_audience: 'any',
+      chain: { authorization_server: 'company', assertion: 'id_jag' },
     },
-    routes: [
-      {
-        name: 'github',
-        match: { path: '/github' },
-        upstream: `${upstream.url}/mcp`,
-        authorization_server: 'second',
-        expect_audience: 'any',
-        chain: { authorization_server: 'company', assertion: 'id_jag' },
+    top: {
+      authorization_servers: {
+        company: { issuer: company.issuer, client_id: 'at-company', client_auth },
+        second: { issuer: second.issuer, client_id: 'at-second', client_auth: { method: 'none' } },
       },
-    ],
+    },
   });
-  const token = await company.mint({ audience: ['cambist', second.issuer, `${upstream.url}/mcp`] });
-  const send = (headers: Record<string, string> = {}) =>
-    call(`${app.url}/github`, { headers: { authorization: `Bearer ${token}`, ...headers }, body: '{}' });
-  return { company, second, upstream, send, token };
+  const token = await company.mint({ audience: ['cambist', second.issuer, `${gateway.upstream.url}/mcp`] });
+  const send = (headers = {}) => gateway.send({ authorization: `Bearer ${token}`, ...headers }, '{}');
+  return { ...gateway, company, second, send, token };
 }
 
 test('refuses an assertion that is the token sent to the first server of a chain', async (t) => {

@@ -5,7 +5,7 @@ import {
   extractWWWAuthenticateParams,
   selectResourceURL,
 } from '@modelcontextprotocol/sdk/client/auth.js';
-import { sendResponse } from '../harness/fake-authorization-server.ts';
+import { sendResponse, startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { type GatewayOptions, startGateway } from '../harness/gateway.ts';
 import { assertProblem, call } from '../harness/http-call.ts';
 
@@ -13,14 +13,11 @@ const WELL_KNOWN = '/.well-known/oauth-protected-resource';
 
 /** A gateway whose authorization server is known by its issuer. */
 async function startWithIssuer(t: TestContext, options: GatewayOptions = {}) {
-  const gateway = await startGateway(t, options);
-  const { issuer } = gateway.authorizationServer;
-  const config = {
-    ...gateway.config,
-    authorization_servers: { local: { issuer, client_id: 'cambist', client_auth: { method: 'none' } } },
-  };
-  gateway.app.reloadTo(config);
-  return { ...gateway, config, issuer };
+  const authorizationServer = await startFakeAuthorizationServer(t);
+  const { issuer } = authorizationServer;
+  const local = { issuer, client_id: 'cambist', client_auth: { method: 'none' } };
+  const gateway = await startGateway(t, { ...options, authorizationServer, top: { authorization_servers: { local } } });
+  return { ...gateway, issuer };
 }
 
 test("lets the official client discover its authorization server from cambist's 401", async (t) => {

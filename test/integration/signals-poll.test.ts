@@ -9,12 +9,12 @@ import { signRevocation } from '../../src/signals/operator.ts';
 import { createSignals } from '../../src/signals/signals.ts';
 import { toSubject } from '../../src/tokens/subject.ts';
 import { createDispatchers } from '../../src/transport/dispatchers.ts';
-import { configOf, startTestApp } from '../harness/app.ts';
+import { configOf } from '../harness/app.ts';
 import { readRecords, recordsOf } from '../harness/audit-records.ts';
 import { eventually, soon } from '../harness/eventually.ts';
 import { type FakeAuthorizationServer, startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { createFakeTransmitter, LOGOUT, postEvent, postLogout } from '../harness/fake-transmitter.ts';
-import { echo, startFakeUpstream } from '../harness/fake-upstream.ts';
+import { startGateway } from '../harness/gateway.ts';
 import { call } from '../harness/http-call.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
 import { createMemoryStore, type MemoryStore } from '../harness/memory-store.ts';
@@ -59,15 +59,13 @@ async function startIdp(t: TestContext, credential: 'file' | 'client') {
 /** cambist with a transmitter that it polls. */
 async function start(t: TestContext, credential: 'file' | 'client' = 'file') {
   const { folder, transmitter, idp, config } = await startIdp(t, credential);
-  const backend = await startFakeUpstream(t, echo);
-  const routes = [{ name: 'tools', match: { path: '/tools' }, upstream: `${backend.url}/mcp` }];
   const records = join(folder, 'audit.jsonl');
-  const app = await startTestApp(t, { ...config, routes, audit: { to: { file: records } } });
+  const top = { ...config, audit: { to: { file: records } } };
+  const { app, send } = await startGateway(t, { authorizationServer: idp, top });
   const ago = (seconds: number) => Math.floor(Date.now() / 1000) - seconds;
   const caller = (sub: string, sid: string) =>
     idp.mint({ subject: sub, audience: ['cambist'], claims: { sid, iat: ago(60) } });
-  const status = async (token: string) =>
-    (await call(`${app.url}/tools`, { headers: { authorization: `Bearer ${token}` } })).status;
+  const status = async (token: string) => (await send({ authorization: `Bearer ${token}` })).status;
   const offer = async (jti: string, claims: Record<string, unknown>, audience = 'cambist') =>
     transmitter.offer(jti, await idp.mint({ audience, type: 'secevent+jwt', claims: { jti, ...claims } }));
   const revoke = (jti: string, sub: string, sid: string) => {

@@ -4,13 +4,13 @@ import { writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { startTestApp } from '../harness/app.ts';
+import { routeTo } from '../harness/app.ts';
 import { readRecords, recordsOf } from '../harness/audit-records.ts';
 import { eventually } from '../harness/eventually.ts';
 import { type MintFields, startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { LOGOUT, postEvent, postLogout } from '../harness/fake-transmitter.ts';
-import { echo, startFakeUpstream } from '../harness/fake-upstream.ts';
-import { lastHandle } from '../harness/gateway.ts';
+import { echo } from '../harness/fake-upstream.ts';
+import { lastHandle, startInboundGateway } from '../harness/gateway.ts';
 import { call, open } from '../harness/http-call.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
 
@@ -23,46 +23,23 @@ async function start(t: TestContext, top: Record<string, unknown> = {}) {
   const file = join(folder, 'authorization');
   await writeFile(file, `${AUTHORIZATION}\n`);
   const idp = await startFakeAuthorizationServer(t);
-  const agent = await startFakeUpstream(t, echo);
-  const backend = await startFakeUpstream(t, (request, response) => {
-    if (request.url?.endsWith('/stream') !== true) return echo(request, response);
-    response.writeHead(200, { 'content-type': 'text/event-stream' });
-    response.write('data: 1\n\n');
-  });
-  const app = await startTestApp(t, {
-    authorization_servers: {
-      local: { token_endpoint: idp.tokenEndpoint, client_id: 'c', client_auth: { method: 'none' } },
+  const own = { issuer: idp.issuer, audience: 'cambist' };
+  const pushing = { ...own, delivery: 'push', authorization: { file }, backchannel_logout: true };
+  const { app, agent, backend } = await startInboundGateway(t, {
+    authorizationServer: idp,
+    agent: echo,
+    backend: (request, response) => {
+      if (request.url?.endsWith('/stream') !== true) return echo(request, response);
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      response.write('data: 1\n\n');
     },
-    inbound: {
-      listen: '127.0.0.1:0',
-      agent: agent.url,
-      verify: { issuer: idp.issuer, audience: 'agent' },
-      allow_raw_tokens: true,
-      detached: 'allow',
-    },
-    signals: {
-      listen: '127.0.0.1:0',
-      transmitters: {
-        idp: {
-          issuer: idp.issuer,
-          audience: 'cambist',
-          delivery: 'push',
-          authorization: { file },
-          backchannel_logout: true,
-        },
-      },
-    },
-    ...top,
-    routes: [
-      { name: 'tools', match: { path: '/tools' }, upstream: `${backend.url}/mcp` },
-      {
-        name: 'verified',
-        match: { path: '/verified' },
-        upstream: `${backend.url}/mcp`,
-        subject_token: { verify: { issuer: idp.issuer, audience: 'cambist' } },
-      },
-      { name: 'own', match: { path: '/own' }, upstream: `${backend.url}/own`, credential: 'passthrough' },
+    inbound: { allow_raw_tokens: true, detached: 'allow' },
+    route: { name: 'tools', match: { path: '/tools' } },
+    moreRoutes: ({ url }) => [
+      routeTo('verified', `${url}/mcp`, { subject_token: { verify: own } }),
+      routeTo('own', `${url}/own`, { credential: 'passthrough' }),
     ],
+    top: { signals: { listen: '127.0.0.1:0', transmitters: { idp: pushing } }, ...top },
   });
   const nowSeconds = () => Math.floor(Date.now() / 1000);
   const caller = (sub: string, sid: string, claims: Record<string, unknown> = {}) =>

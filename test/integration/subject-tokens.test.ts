@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
 import { decodeJwt } from 'jose';
-import { startTestApp } from '../harness/app.ts';
+import { routeTo } from '../harness/app.ts';
 import { eventually } from '../harness/eventually.ts';
 import {
   type MetadataBehaviour,
@@ -11,8 +11,7 @@ import {
   startFakeAuthorizationServer,
 } from '../harness/fake-authorization-server.ts';
 import { skippedTime } from '../harness/fake-clock.ts';
-import { echo, startFakeUpstream } from '../harness/fake-upstream.ts';
-import { clientOf, echoOrStayOpen, lastHandle, openHandleOf, startGateway } from '../harness/gateway.ts';
+import { clientOf, lastHandle, openHandleOf, startGateway, startInboundGateway } from '../harness/gateway.ts';
 import { assertProblem, call } from '../harness/http-call.ts';
 import { temporaryFolder, writerInto } from '../harness/lifetime.ts';
 
@@ -143,35 +142,22 @@ async function start(t: TestContext) {
   const exp = Math.floor(Date.now() / 1000) + 300;
   state.response = { active: true, iss: issuer, sub: 'alice', aud: ['cambist', 'agent'], exp };
   authorizationServer.behaviour = { kind: 'issue', subject: 'alice' };
-  const agent = await startFakeUpstream(t, echoOrStayOpen);
-  const backend = await startFakeUpstream(t, echo);
   const introspection = { endpoint: `${issuer}/introspect`, cache: '1m' };
-  const app = await startTestApp(t, {
-    authorization_servers: {
-      local: {
-        issuer,
-        ...clientOf(authorizationServer),
-        client_auth: { method: 'client_secret_post', client_secret: { env: 'CAMBIST_TEST_INTROSPECTION' } },
-      },
-    },
+  const client_auth = { method: 'client_secret_post', client_secret: { env: 'CAMBIST_TEST_INTROSPECTION' } };
+  const gateway = await startInboundGateway(t, {
+    authorizationServer,
     inbound: {
-      listen: '127.0.0.1:0',
-      agent: agent.url,
       verify: { issuer, audience: 'agent', introspection },
       claims: { 'x-user-id': 'sub' },
       allow_raw_tokens: true,
     },
-    routes: [
-      {
-        name: 'tools',
-        match: { path: '/tools' },
-        upstream: `${backend.url}/mcp`,
-        subject_token: { verify: { issuer, audience: 'cambist', introspection } },
-      },
-      { name: 'plain', match: { path: '/plain' }, upstream: `${backend.url}/mcp` },
+    route: { name: 'plain', match: { path: '/plain' } },
+    moreRoutes: ({ url }) => [
+      routeTo('tools', `${url}/mcp`, { subject_token: { verify: { issuer, audience: 'cambist', introspection } } }),
     ],
+    top: { authorization_servers: { local: { issuer, ...clientOf(authorizationServer), client_auth } } },
   });
-  return { app, state, authorizationServer, agent, backend, forget: () => skip(60_000) };
+  return { ...gateway, state, forget: () => skip(60_000) };
 }
 
 const headers = { authorization: `Bearer ${OPAQUE}` };

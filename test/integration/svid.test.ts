@@ -10,9 +10,8 @@ import { type Certificate, createCertificateAuthority } from '../harness/certifi
 import { eventually } from '../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { skippedTime } from '../harness/fake-clock.ts';
-import { echo, startFakeUpstream } from '../harness/fake-upstream.ts';
-import { startPlainGateway } from '../harness/gateway.ts';
-import { assertProblem, call } from '../harness/http-call.ts';
+import { startGateway, startPlainGateway } from '../harness/gateway.ts';
+import { assertProblem } from '../harness/http-call.ts';
 import type { ServerTls } from '../harness/http-server.ts';
 import { temporaryFolder, writerInto } from '../harness/lifetime.ts';
 import {
@@ -169,25 +168,19 @@ interface Exchanging {
 }
 
 /** cambist with an agent, an authorization server and a backend. */
-async function startExchanging(t: TestContext, first: Certificate, { tls, server, route }: Exchanging) {
+async function startExchanging(t: TestContext, first: Certificate, { tls, server, route = {} }: Exchanging) {
   const agent = await startSpiffeAgent(t);
   agent.send(update(first));
   const ca = writerInto(temporaryFolder(t))('ca.pem', stranger.cert);
   const jwts = issueJwts(agent, AUDIENCE);
   const authorizationServer = await startFakeAuthorizationServer(t, tls && { tls });
-  const upstream = await startFakeUpstream(t, echo);
-  const { tokenEndpoint: token_endpoint } = authorizationServer;
-  const app = await startTestApp(t, {
-    spiffe: { socket: agent.address },
-    authorization_servers: {
-      local: { token_endpoint, client_id: 'cambist', ...(tls !== undefined && { tls: { ca } }), ...server },
-    },
-    routes: [{ name: 'github', match: { path: '/github' }, upstream: `${upstream.url}/mcp`, ...route }],
-  });
-  const send = async () =>
-    call(`${app.url}/github`, { headers: { authorization: `Bearer ${await authorizationServer.mint()}` } });
+  const client = { token_endpoint: authorizationServer.tokenEndpoint, client_id: 'cambist', ...server };
+  const local = { ...client, ...(tls !== undefined && { tls: { ca } }) };
+  const top = { spiffe: { socket: agent.address }, authorization_servers: { local } };
+  const gateway = await startGateway(t, { authorizationServer, route, top });
+  const send = async () => gateway.send({ authorization: `Bearer ${await authorizationServer.mint()}` });
   const forms = () => authorizationServer.requests.map(({ form }) => form);
-  return { app, agent, jwts, send, forms };
+  return { ...gateway, agent, jwts, send, forms };
 }
 
 test('authenticates by its X.509-SVID, and by the next one after a rotation', async (t) => {

@@ -150,11 +150,11 @@ async function start(t: TestContext, { verify = false, allowInsecureHttp = false
     allow_insecure_http: allowInsecureHttp,
   };
   const gateway = await startGateway(t, {
+    authorizationServer: issuer,
     route: verify ? { subject_token: { verify: { issuer: issuer.issuer } } } : {},
     top: { authorization_servers: { local } },
   });
-  const send = async () => gateway.send({ authorization: `Bearer ${await issuer.mint()}` }, '{}');
-  return { ...gateway, issuer, adminRequests: adminPort.requests, send };
+  return { ...gateway, issuer, adminRequests: adminPort.requests };
 }
 
 for (const allowInsecureHttp of [false, true]) {
