@@ -84,6 +84,10 @@ const UNCHANGEABLE: Readonly<Record<string, readonly [line: number, text: string
     1,
     `${HEAD}spec:\n  containers:\n  - name: x\n    env:\n    - name: JAVA_TOOL_OPTIONS\n      value: &j -Xmx1g\n    - name: Y\n      value: *j\n`,
   ],
+  'a merge key of what changes': [
+    5,
+    `${HEAD}x: &x {annotations: {a: b}}\nmetadata:\n  <<: *x\nspec:\n  containers:\n  - name: x\n`,
+  ],
   'an octal number': [4, `${HEAD}spec:\n  terminationGracePeriodSeconds: 036\n  containers:\n  - name: a\n`],
   'an octal number after another document': [
     4,
