@@ -177,6 +177,8 @@ test('a use near expiry returns the token, and starts one refresh in the backgro
     clock.advance(ms);
     assert.equal(await bearerOf(broker.lookUp(route, ALICE)), 'Bearer first');
   }
+  await settle();
+  assert.equal(requests.length, 2);
   await issue(2, 'second', 115);
   assert.equal(await bearerOf(broker.lookUp(route, ALICE)), 'Bearer second');
   assert.deepEqual(

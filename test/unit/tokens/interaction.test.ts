@@ -27,6 +27,8 @@ test('refuses every other URL, and each with a credential', () => {
   for (const url of [
     'http://example.okta.com/',
     'javascript:alert(1)//example.okta.com',
+    'ftp://example.okta.com/',
+    'https://evil-example.okta.com/',
     '/relative',
     'https://example.okta.com:8443/',
     'https://example.okta.com.evil.com/',

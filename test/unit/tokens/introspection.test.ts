@@ -257,7 +257,7 @@ const faults: [status: number, body: unknown, code: ErrorCode][] = [
   [401, '', 'ERR_CLIENT_REFUSED'],
   [403, '', 'ERR_CLIENT_REFUSED'],
   [400, { error: 'invalid_request' }, 'ERR_CLIENT_REFUSED'],
-  [404, '', 'ERR_STS_RESPONSE_INVALID'],
+  [404, { active: true, aud: 'cambist' }, 'ERR_STS_RESPONSE_INVALID'],
   [200, '<html></html>', 'ERR_STS_RESPONSE_INVALID'],
   [200, { active: 'true' }, 'ERR_STS_RESPONSE_INVALID'],
   [200, { active: true, aud: 'cambist', exp: 'never' }, 'ERR_STS_RESPONSE_INVALID'],
