@@ -58,7 +58,7 @@ test('refuses a key that two parsers may read differently: duplicate, escaped, p
     '{"method":"tools/call","params":{"name":"read","arguments":{"a":[{"}":"{"}]},"NAME":"delete"}}',
     '{"method":"resources/read","params":{"uri":"a","URI":"b"}}',
     '{"METHOD":"tools/call"}',
-    '{"method":"tools/list","method\\u0000":"tools/call"}',
+    '{"method":"tools/list","method\\u0000x":"tools/call"}',
     '{"method ":"tools/call"}',
     '{" method":"tools/call"}',
     '{"method\\t":"tools/call"}',

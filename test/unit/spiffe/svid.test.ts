@@ -183,11 +183,13 @@ describe('a JWT-SVID', () => {
     ['a malformed token', message([1, message([1, ID], [2, 'a.b.c'])])],
     ['a token with a line end', message([1, message([1, ID], [2, `${jwtSvid(claims)}\r\nx: y`])])],
     ['a token that is too long', token({ more: 'x'.repeat(16_384) })],
+    ['no audience', token({ aud: undefined })],
     ['another audience', token({ aud: 'https://idp.example.com/' })],
     ['another subject', token({ sub: workload })],
     ['a SPIFFE ID that is invalid', message([1, message([1, 'me'], [2, jwtSvid({ ...claims, sub: 'me' })])])],
     ['no expiry', token({ exp: undefined })],
     ['an expiry in words', token({ exp: 'never' })],
+    ['an expiry as text', token({ exp: String(claims.exp) })],
     ['an expiry in the past', token({ exp: Math.floor(now / 1000) - 1 })],
   ];
   for (const [what, response] of refused) {
@@ -202,6 +204,7 @@ const VALID: readonly (readonly [string, string, string])[] = [
   ['spiffe://trust_domain-0.a/Path_1.b-C', 'trust_domain-0.a', '/Path_1.b-C'],
   ['spiffe://10.0.0.1/a', '10.0.0.1', '/a'],
   ['spiffe://a..b/c', 'a..b', '/c'],
+  ['spiffe://td/...', 'td', '/...'],
   ['spiffe://td/.a/..b/c.', 'td', '/.a/..b/c.'],
   [`spiffe://${'t'.repeat(255)}/a`, 't'.repeat(255), '/a'],
   [`spiffe://td/${'a'.repeat(2036)}`, 'td', `/${'a'.repeat(2036)}`],

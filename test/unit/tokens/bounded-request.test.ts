@@ -128,6 +128,7 @@ const values: [value: string | undefined, seconds: number | undefined][] = [
   ['Tue, 99 Nov 2026 12:00:30 GMT', undefined],
   [undefined, undefined],
   ['-7', undefined],
+  ['7.5', undefined],
   ['soon', undefined],
   ['7, 8', undefined],
 ];

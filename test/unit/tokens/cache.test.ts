@@ -112,19 +112,6 @@ test('reports the number, the oldest age and the next expiry by route', () => {
   });
 });
 
-test('keeps all tokens and the order of their uses while it grows to its bound', () => {
-  const { cache, evicted, tokenFor } = setUp(300);
-  for (let i = 0; i < 300; i += 1) {
-    cache.keep(`k${i}`, tokenFor(1000), GITHUB);
-    cache.find('k0');
-  }
-  assert.equal(cache.size, 300);
-  cache.keep('new', tokenFor(1000), GITHUB);
-  assert.ok(cache.find('k0') !== undefined && cache.find('new') !== undefined);
-  assert.equal(cache.find('k1'), undefined);
-  assert.deepEqual(evicted, ['capacity']);
-});
-
 test('a smaller bound keeps the most recently used tokens with their lifetime', () => {
   const { clock, cache, evicted, tokenFor, kept } = setUp(3);
   for (const key of ['a', 'b', 'c']) cache.keep(key, tokenFor(10_000), GITHUB);

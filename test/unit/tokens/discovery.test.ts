@@ -14,7 +14,6 @@ const ISSUER = 'https://idp.example.com';
 const TOKEN_ENDPOINT = 'https://idp.example.com/token';
 
 for (const [issuer, origin, path] of [
-  ['https://h', 'https://h', ''],
   ['https://h/', 'https://h', ''],
   ['https://h:8443/realms/agents', 'https://h:8443', '/realms/agents'],
   ['https://h/tenant/v2.0/', 'https://h', '/tenant/v2.0'],
@@ -34,6 +33,7 @@ const only = (endpoint: string) => ({ endpoint, claimed: [endpoint] });
 const unusable: [what: string, text: string, message: RegExp, status?: number][] = [
   ['another issuer', document({ issuer: 'https://evil.example.com' }), /another issuer: set "issuer"/],
   ['an issuer with a slash at the end', document({ issuer: `${ISSUER}/` }), /another issuer/],
+  ['an issuer in other case', document({ issuer: 'https://IDP.example.com' }), /another issuer/],
   ['no issuer', document({ issuer: undefined }), /another issuer/],
   ['no token endpoint', document({ token_endpoint: undefined }), /no usable "token_endpoint"/],
   ['a token endpoint that is a path', document({ token_endpoint: '/token' }), /no usable "token_endpoint"/],
@@ -229,7 +229,6 @@ for (const [endpoint, name] of [
 }
 
 const spellings = [
-  SHARED,
   `${SHARED}?tenant=red`,
   `${SHARED}/`,
   'https://TOKENS.example.net:443//blue/token',

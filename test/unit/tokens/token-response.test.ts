@@ -52,6 +52,7 @@ const usable: [what: string, body: object, life: number | undefined, requested?:
 
 const unusable: [what: string, body: unknown][] = [
   ['an empty access_token (zitadel/oidc)', { ...GOOD, access_token: '' }],
+  ['no access_token', { token_type: 'Bearer' }],
   ['an access_token that is an object', { ...GOOD, access_token: { value: 'x' } }],
   ['an access_token with a line end', { ...GOOD, access_token: 'a\r\nx-evil: 1' }],
   ['no token_type', { access_token: 'issued' }],
