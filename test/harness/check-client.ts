@@ -112,30 +112,18 @@ export function startCheckClient(
   t.after(() => client.close());
   const asIs = (bytes: Buffer): Buffer => bytes;
 
-  function send(path: string, request: Buffer, metadata: Record<string, string>, more: CallOptions = {}) {
-    const sent = new Metadata();
-    for (const [name, value] of Object.entries(metadata)) sent.set(name, value);
+  function send(path: string, request: Buffer, fields: Record<string, string>, more: CallOptions = {}) {
+    const metadata = Metadata.fromHttp2Headers(fields);
     return new Promise<Buffer>((resolve, reject) => {
-      client.makeUnaryRequest(
-        path,
-        asIs,
-        asIs,
-        request,
-        sent,
-        more,
-        (error: ServiceError | null, response?: Buffer) => {
-          if (error === null) resolve(response as Buffer);
-          else reject(error);
-        },
-      );
+      const settle = (error: ServiceError | null, response?: Buffer) =>
+        error === null ? resolve(response as Buffer) : reject(error);
+      client.makeUnaryRequest(path, asIs, asIs, request, metadata, more, settle);
     });
   }
 
   /** A call with a message for each one that the server responds to. */
-  function open(path: string, metadata: Record<string, string>) {
-    const sent = new Metadata();
-    for (const [name, value] of Object.entries(metadata)) sent.set(name, value);
-    const call = client.makeBidiStreamRequest(path, asIs, asIs, sent);
+  function open(path: string, fields: Record<string, string>) {
+    const call = client.makeBidiStreamRequest(path, asIs, asIs, Metadata.fromHttp2Headers(fields));
     const responses: Buffer[] = [];
     const ended = new Promise<number>((resolve) => {
       call.on('status', ({ code }) => resolve(code));

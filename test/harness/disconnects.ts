@@ -136,7 +136,7 @@ const until =
 
 const HUGE = 2 * FLOOD_BYTES;
 const PART = FLOOD_BYTES / 8;
-const UPGRADE = 'Connection: Upgrade\r\nUpgrade: websocket\r\n';
+export const UPGRADE = 'Connection: Upgrade\r\nUpgrade: websocket\r\n';
 
 /** The points of a request, and of a WebSocket, at which a caller leaves. */
 export const POINTS: readonly Point[] = [

@@ -153,6 +153,8 @@ export async function startFakeAuthorizationServer(t: Lifetime, options: FakeAut
     /** A function receives the path, for a server with metadata at only one location. */
     metadataBehaviour: { kind: 'document' } as MetadataBehaviour | ((path: string) => MetadataBehaviour),
     requests: [] as TokenRequest[],
+    /** The values of a field in all token requests. */
+    sent: (field: string) => fake.requests.map(({ form }) => form.get(field)),
     metadataRequests: [] as string[],
     inFlight: () => inFlight,
     /** Signs a JWT: a subject or actor token. */
@@ -292,12 +294,12 @@ export const EXPIRY_MS = 1000 * LIFE_SECONDS + 1000;
 /** Checks that every token was issued and unexpired when the upstream received it. */
 export function assertUnexpired(
   { requests }: FakeAuthorizationServer,
-  arrivals: readonly { bearer: string | undefined; atMs: number }[],
+  arrivals: readonly { authorization: readonly string[]; receivedAtMs: number }[],
 ): void {
-  for (const { bearer, atMs } of arrivals) {
-    const request = requests.find(({ issued }) => bearer === `Bearer ${issued}`);
+  for (const { authorization, receivedAtMs } of arrivals) {
+    const request = requests.find(({ issued }) => authorization[0] === `Bearer ${issued}`);
     assert.ok(request !== undefined, 'the token was never issued');
-    const ageMs = atMs - request.receivedAtMs;
+    const ageMs = receivedAtMs - request.receivedAtMs;
     assert.ok(ageMs < 1000 * LIFE_SECONDS, `the token was ${ageMs} ms old`);
   }
 }

@@ -2,6 +2,7 @@ import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:
 import { createServer } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
+import { systemClock } from '../../src/clock/clock.ts';
 import { deferred } from './eventually.ts';
 import { sendResponse } from './fake-authorization-server.ts';
 import { type HttpServerOptions, serve, startHttpServer } from './http-server.ts';
@@ -40,6 +41,7 @@ function receive(message: IncomingMessage, response: ServerResponse) {
     /** Alternating names and values, as received. */
     rawHeaders: message.rawHeaders,
     authorization: message.headersDistinct.authorization ?? [],
+    receivedAtMs: systemClock.wallMs(),
     message,
     body: () => {
       body ??= buffer(message);
@@ -83,6 +85,16 @@ export function respond(status: number, body: unknown = '', headers: OutgoingHtt
   return async (request, response) => {
     await request.body();
     sendResponse(response, status, body, headers);
+  };
+}
+
+/** Handles the first request by one handler, and all others by another. */
+export function firstThen(first: UpstreamHandler, then: UpstreamHandler = echo): UpstreamHandler {
+  let next = first;
+  return (request, response) => {
+    const handler = next;
+    next = then;
+    return handler(request, response);
   };
 }
 

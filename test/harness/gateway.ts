@@ -1,6 +1,6 @@
 import type { OutgoingHttpHeaders } from 'node:http';
 import type { TestContext } from 'node:test';
-import { startTestApp, type WrittenConfig } from './app.ts';
+import { routeTo, startTestApp, type WrittenConfig } from './app.ts';
 import {
   type FakeAuthorizationServer,
   type MintFields,
@@ -44,11 +44,9 @@ export interface GatewayOptions {
 export async function startGateway(t: TestContext, options: GatewayOptions = {}) {
   const authorizationServer = options.authorizationServer ?? (await startFakeAuthorizationServer(t));
   const upstream = await startFakeUpstream(t, options.handler ?? echo);
-  const route = { name: 'github', match: { path: '/github' }, upstream: `${upstream.url}/mcp`, ...options.route };
+  const route = routeTo('github', `${upstream.url}/mcp`, options.route);
   const config: GatewayConfig = {
-    authorization_servers: {
-      local: clientOf(authorizationServer),
-    },
+    authorization_servers: { local: clientOf(authorizationServer) },
     routes: [route, ...(options.moreRoutes ?? [])],
     ...options.top,
   };
@@ -90,13 +88,7 @@ export async function startPlainGateway(t: TestContext, options: GatewayOptions 
   const upstream = await startFakeUpstream(t, options.handler ?? echo);
   const app = await startTestApp(t, {
     routes: [
-      {
-        name: 'plain',
-        match: { path: '/plain' },
-        upstream: `${upstream.url}/mcp`,
-        credential: 'none',
-        ...options.route,
-      },
+      routeTo('plain', `${upstream.url}/mcp`, { credential: 'none', ...options.route }),
       ...(options.moreRoutes ?? []),
     ],
     ...options.top,
@@ -128,13 +120,8 @@ export async function startInboundGateway(t: TestContext, options: InboundGatewa
   const backend = await startFakeUpstream(t, options.backend ?? echo);
   /** For tests that change and reload it. */
   const config: Record<string, unknown> & { inbound: Record<string, unknown> } = {
-    authorization_servers: {
-      local: clientOf(authorizationServer),
-    },
-    routes: [
-      { name: 'github', match: { path: '/github' }, upstream: `${backend.url}/mcp`, ...options.route },
-      ...(options.moreRoutes?.(backend) ?? []),
-    ],
+    authorization_servers: { local: clientOf(authorizationServer) },
+    routes: [routeTo('github', `${backend.url}/mcp`, options.route), ...(options.moreRoutes?.(backend) ?? [])],
     ...options.top,
     inbound: {
       listen: '127.0.0.1:0',

@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict';
 import { EventEmitter, once } from 'node:events';
 import { type Agent, type IncomingMessage, type OutgoingHttpHeaders, request } from 'node:http';
+import { type RequestOptions, request as requestTls } from 'node:https';
 import { connect, type Socket } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import { describeError, type ErrorCode } from '../../src/error-catalogue.ts';
 import { CambistError, detailOf } from '../../src/errors.ts';
 import { soon } from './eventually.ts';
 
-export interface CallOptions {
+export interface CallOptions extends Pick<RequestOptions, 'ca' | 'cert' | 'key' | 'minVersion' | 'maxVersion'> {
   agent?: Agent;
   readonly method?: string;
   /** An array of alternating names and values keeps duplicates and letter case. */
@@ -35,7 +36,8 @@ export async function call(url: string, options: CallOptions = {}) {
 export function open(url: string, options: CallOptions = {}): Promise<IncomingMessage> {
   const { body, headers, method = body === undefined ? 'GET' : 'POST', ...rest } = options;
   return new Promise((resolve, reject) => {
-    const sent = request(url, {
+    const send = url.startsWith('https:') ? requestTls : request;
+    const sent = send(url, {
       agent: options.agent ?? false,
       method,
       ...rest,
@@ -68,9 +70,7 @@ export async function connectRaw(url: string): Promise<RawConnection> {
 
 /** Sends bytes on a new connection. @returns everything received until the server closes it, which it must do soon */
 export async function sendRaw(url: string, bytes: string): Promise<string> {
-  const connection = await connectRaw(url);
-  connection.send(Buffer.from(bytes, 'latin1'));
-  return soon(`the end of the connection after ${bytes.slice(0, 80)}`, connection.closed());
+  return (await connectRaw(url)).ask(Buffer.from(bytes, 'latin1'));
 }
 
 /** Reads everything from a connection. */
@@ -87,6 +87,10 @@ export function rawConnection(socket: Socket) {
     isClosed = true;
     changes.emit('change');
   });
+  const closed = async (): Promise<string> => {
+    while (!isClosed) await once(changes, 'change');
+    return text;
+  };
   return {
     socket,
     send: (bytes: string | Buffer) => void socket.write(bytes),
@@ -99,9 +103,11 @@ export function rawConnection(socket: Socket) {
       }
       return text;
     },
-    async closed(): Promise<string> {
-      while (!isClosed) await once(changes, 'change');
-      return text;
+    closed,
+    /** Sends, and returns everything received until the connection closes. */
+    ask: (bytes: string | Buffer) => {
+      socket.write(bytes);
+      return soon(`the end of the connection after ${bytes.toString('latin1').slice(0, 80)}`, closed());
     },
   };
 }

@@ -10,12 +10,8 @@ import { recordSecret } from '../harness/leaks.ts';
 import { temporaryFolder, writerInto } from '../harness/lifetime.ts';
 
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
-const TOOL_CALL = {
-  jsonrpc: '2.0',
-  id: 1,
-  method: 'tools/call',
-  params: { name: 'search', arguments: { q: 'salary' } },
-};
+const PARAMS = { name: 'search', arguments: { q: 'salary' } };
+const TOOL_CALL = { jsonrpc: '2.0', id: 1, method: 'tools/call', params: PARAMS };
 
 /** A gateway with an audit trail in a file. */
 async function startAudited(t: TestContext, audit: Record<string, unknown> = {}, options: GatewayOptions = {}) {
@@ -25,14 +21,13 @@ async function startAudited(t: TestContext, audit: Record<string, unknown> = {},
     await eventually(`${count} requests are recorded`, () => recordsOf('request', readRecords(file)).length >= count);
     return recordsOf('request', readRecords(file));
   };
-  /** Sends a message with a token. */
-  const send = (authorization = gateway.authorization, message: unknown = {}, headers: Record<string, string> = {}) =>
-    call(`${gateway.app.url}/github`, { headers: { authorization, ...headers }, body: JSON.stringify(message) });
+  /** Sends a message. */
+  const send = (message: unknown = {}, headers: Record<string, string> = {}) =>
+    gateway.send(headers, JSON.stringify(message));
   /** The same with the token of a caller. @returns the record of the only request */
   const recordedFor = async (subject: string) => {
-    const response = await send(
-      `Bearer ${await gateway.authorizationServer.mint({ subject, claims: { azp: 'agent' } })}`,
-    );
+    const token = await gateway.authorizationServer.mint({ subject, claims: { azp: 'agent' } });
+    const response = await send({}, { authorization: `Bearer ${token}` });
     assert.equal(response.status, 200, response.text);
     return first(await requests());
   };
@@ -53,19 +48,15 @@ test('records a request and its exchange with the same request id and trace id, 
   authorizationServer.behaviour = { kind: 'issue', claims: { jti: 'j-1', scope: 'read', azp: 'cambist' } };
   const traceparent = `00-${TRACE_ID}-b7ad6b7169203331-01`;
   const headers = { 'x-request-id': 'r-1', traceparent, 'mcp-protocol-version': '2025-11-25' };
-  assert.equal((await send(undefined, TOOL_CALL, headers)).status, 200);
+  assert.equal((await send(TOOL_CALL, headers)).status, 200);
   const request = first(await requests());
   const exchange = exchangeIn(file);
   for (const record of [request, exchange]) {
     assert.deepEqual([record.request_id, record.trace_id, record.route], ['r-1', TRACE_ID, 'github']);
   }
   assert.deepEqual([request.decision, request.status, request.cache], ['forwarded', 200, 'miss']);
-  assert.deepEqual(request.mcp, {
-    from: 'body',
-    method: 'tools/call',
-    name: 'search',
-    protocol_version: '2025-11-25',
-  });
+  const mcp = { from: 'body', method: 'tools/call', name: 'search', protocol_version: '2025-11-25' };
+  assert.deepEqual(request.mcp, mcp);
   assert.equal(exchange.result, 'issued');
   const { token: issued } = request;
   assert.deepEqual([issued?.authorization_server, issued?.jti, issued?.scope], ['local', 'j-1', 'read']);
@@ -108,7 +99,7 @@ test('records the caller of a route that forwards its token as unverified', asyn
   const { recordedFor, send, requests } = await startAudited(t, {}, { route: { credential: 'passthrough' } });
   const { subject } = await recordedFor('alice');
   assert.deepEqual([subject?.verified, subject?.from, subject?.claims.sub], [false, 'caller_token', 'alice']);
-  await send('Bearer opaque-credential');
+  await send({}, { authorization: 'Bearer opaque-credential' });
   assert.equal((await requests(2))[1]?.subject, undefined);
 });
 
@@ -163,23 +154,19 @@ test('never records tokens, arguments, results, queries or the session id', asyn
 test('names the tool of a chunked body, and of each message of a batch', async (t) => {
   const { send, requests } = await startAudited(t);
   const chunked = { 'transfer-encoding': 'chunked' };
-  await send(undefined, TOOL_CALL, chunked);
-  await send(undefined, [TOOL_CALL, { jsonrpc: '2.0', method: 'ping' }], chunked);
+  await send(TOOL_CALL, chunked);
+  await send([TOOL_CALL, { jsonrpc: '2.0', method: 'ping' }], chunked);
   const call = { method: 'tools/call', name: 'search' };
-  assert.deepEqual(
-    (await requests(2)).map(({ mcp }) => mcp),
-    [
-      { from: 'body', ...call },
-      { from: 'body', batch: [call, { method: 'ping' }] },
-    ],
-  );
+  const [single, batch] = await requests(2);
+  assert.deepEqual(single?.mcp, { from: 'body', ...call });
+  assert.deepEqual(batch?.mcp, { from: 'body', batch: [call, { method: 'ping' }] });
 });
 
 test('names the tool of the headers where the body is too large to be kept', async (t) => {
   const { send, requests } = await startAudited(t);
   const large = { ...TOOL_CALL, padding: 'x'.repeat(70_000) };
-  await send(undefined, large);
-  await send(undefined, large, { 'mcp-method': 'tools/call', 'mcp-name': '=?base64?c8O2ZWs=?=' });
+  await send(large);
+  await send(large, { 'mcp-method': 'tools/call', 'mcp-name': '=?base64?c8O2ZWs=?=' });
   const [unread, header] = await requests(2);
   assert.deepEqual(unread?.mcp, { from: 'unread' });
   assert.deepEqual(header?.mcp, { from: 'header', method: 'tools/call', name: 'söek' });
@@ -187,7 +174,7 @@ test('names the tool of the headers where the body is too large to be kept', asy
 
 test('names no tool if audit.tools is false', async (t) => {
   const { send, requests } = await startAudited(t, { tools: false });
-  await send(undefined, TOOL_CALL, { 'mcp-name': 'search' });
+  await send(TOOL_CALL, { 'mcp-name': 'search' });
   assert.equal(first(await requests()).mcp, undefined);
 });
 

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { request } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
-import { systemClock } from '../../src/clock/clock.ts';
+import { routeTo } from '../harness/app.ts';
 import { eventually, soon } from '../harness/eventually.ts';
 import {
   assertUnexpired,
@@ -14,7 +14,7 @@ import {
   sendResponse,
 } from '../harness/fake-authorization-server.ts';
 import { skippedTime } from '../harness/fake-clock.ts';
-import { echo, type UpstreamHandler } from '../harness/fake-upstream.ts';
+import type { UpstreamHandler } from '../harness/fake-upstream.ts';
 import { startGateway, startPlainGateway } from '../harness/gateway.ts';
 import { call, connectRaw } from '../harness/http-call.ts';
 
@@ -53,13 +53,8 @@ test('accepts a GET with a body and a POST without one', async (t) => {
   assert.equal(get.text, 'hello');
   const post = await call(`${app.url}/plain`, { method: 'POST', headers: { 'content-length': 0 } });
   assert.deepEqual([post.status, post.text], [200, '']);
-  assert.deepEqual(
-    upstream.requests.map(({ method, headers }) => [method, headers['content-length']]),
-    [
-      ['GET', '5'],
-      ['POST', '0'],
-    ],
-  );
+  const received = upstream.requests.map(({ method, headers }) => `${method} ${headers['content-length']}`);
+  assert.deepEqual(received, ['GET 5', 'POST 0']);
 });
 
 test('relays HEAD, 204, 304 and 202 responses without a body', async (t) => {
@@ -72,11 +67,9 @@ test('relays HEAD, 204, 304 and 202 responses without a body', async (t) => {
     for (const length of [undefined, 1234]) {
       const sent = { etag: '"e"', ...(length !== undefined && { 'content-length': length }) };
       upstream.handler = (_received, response) => void response.writeHead(status, sent).end();
-      const { headers, ...got } = await call(`${app.url}/plain`);
-      assert.deepEqual(
-        [got.status, got.text, headers.etag, headers['transfer-encoding']],
-        [status, '', '"e"', undefined],
-      );
+      const { headers, text, ...got } = await call(`${app.url}/plain`);
+      const { etag, 'transfer-encoding': coding } = headers;
+      assert.deepEqual([got.status, text, etag, coding], [status, '', '"e"', undefined]);
       // A 204 must not have a content length (RFC 9110 section 8.6). A 304 may have that of the cached body.
       assert.equal(headers['content-length'], status === 204 ? undefined : length?.toString());
     }
@@ -122,9 +115,8 @@ test('relays a response that arrives before the upload is complete', async (t) =
 });
 
 test('responds with an error in the middle of an upload', async (t) => {
-  const { app } = await startGateway(t, {
-    moreRoutes: [{ name: 'nowhere', match: { path: '/nowhere' }, upstream: 'http://127.0.0.1:1', credential: 'none' }],
-  });
+  const nowhere = routeTo('nowhere', 'http://127.0.0.1:1', { credential: 'none' });
+  const { app } = await startGateway(t, { moreRoutes: [nowhere] });
   for (const [path, expected, code] of [
     ['/nowhere', 502, 'ERR_UPSTREAM_UNREACHABLE'],
     ['/github', 401, 'ERR_SUBJECT_TOKEN_MISSING'],
@@ -137,18 +129,11 @@ test('responds with an error in the middle of an upload', async (t) => {
 
 const HOST = 'github-mcp.svc';
 
-/** An upstream that records when each request arrives, and a connection of a slow caller. */
+/** A connection of a slow caller. */
 async function startSlow(t: TestContext, behaviour = SHORT_LIVED) {
   const skip = skippedTime(t);
-  const gateway = await startGateway(t, {
-    route: { match: { host: HOST, path: '/github' } },
-    handler: (request, response) => {
-      arrivals.push({ bearer: request.authorization[0], atMs: systemClock.wallMs() });
-      return echo(request, response);
-    },
-  });
+  const gateway = await startGateway(t, { route: { match: { host: HOST, path: '/github' } } });
   const { app, authorizationServer, authorization } = gateway;
-  const arrivals: { bearer: string | undefined; atMs: number }[] = [];
   authorizationServer.behaviour = behaviour;
   const connection = await connectRaw(app.url);
   const head = `POST /github HTTP/1.1\r\nHost: ${HOST}\r\nConnection: close\r\nAuthorization: ${authorization}\r\n`;
@@ -156,13 +141,13 @@ async function startSlow(t: TestContext, behaviour = SHORT_LIVED) {
     await app.metricBecomes('cambist_requests_in_flight', 1);
     skip(EXPIRY_MS);
   };
-  const callOther = () => call(`${app.url}/github`, { headers: { authorization, host: HOST } });
-  return { ...gateway, arrivals, connection, head, expire, callOther };
+  const callOther = () => gateway.send({ host: HOST });
+  return { ...gateway, connection, head, expire, callOther };
 }
 
 for (const way of ['', ' inside a CONNECT']) {
   test(`sends a fresh token if the cached one expires while a small body arrives${way}`, async (t) => {
-    const { authorizationServer, connection, head, arrivals, expire, callOther } = await startSlow(t);
+    const { authorizationServer, connection, head, upstream, expire, callOther } = await startSlow(t);
     if (way !== '') {
       connection.send(`CONNECT ${HOST}:80 HTTP/1.1\r\nHost: x\r\n\r\n`);
       await connection.until('200 Connection Established');
@@ -173,13 +158,13 @@ for (const way of ['', ' inside a CONNECT']) {
     connection.send('world');
     assert.match(await soon('the response', connection.closed()), /"body":"helloworld"/);
     assert.equal(authorizationServer.requests.length, 2);
-    assert.equal(arrivals.length, 2);
-    assertUnexpired(authorizationServer, arrivals);
+    assert.equal(upstream.requests.length, 2);
+    assertUnexpired(authorizationServer, upstream.requests);
   });
 }
 
 test('chooses the token of a chunked body when its first bytes arrive', async (t) => {
-  const { authorizationServer, connection, head, arrivals, upstream, expire, callOther } = await startSlow(t);
+  const { authorizationServer, connection, head, upstream, expire, callOther } = await startSlow(t);
   connection.send(`${head}Transfer-Encoding: chunked\r\n\r\n`);
   await callOther();
   await expire();
@@ -189,7 +174,7 @@ test('chooses the token of a chunked body when its first bytes arrive', async (t
   connection.send('0\r\n\r\n');
   assert.match(await soon('the response', connection.closed()), /"body":"hello"/);
   assert.equal(authorizationServer.requests.length, 2);
-  assertUnexpired(authorizationServer, arrivals);
+  assertUnexpired(authorizationServer, upstream.requests);
 });
 
 for (const [kind, framing, first, last] of [
@@ -197,17 +182,15 @@ for (const [kind, framing, first, last] of [
   ['chunked', 'Transfer-Encoding: chunked', '', '5\r\nhello\r\n0\r\n\r\n'],
 ] as const) {
   test(`requests a single-use token once, when a ${kind} body can be sent with it`, async (t) => {
-    const { authorizationServer, connection, head, arrivals, expire } = await startSlow(t, SINGLE_USE);
+    const { authorizationServer, connection, head, upstream, expire } = await startSlow(t, SINGLE_USE);
     connection.send(`${head}${framing}\r\n\r\n${first}`);
     await expire();
     assert.equal(authorizationServer.requests.length, 0);
     connection.send(last);
     assert.match(await soon('the response', connection.closed()), /HTTP\/1\.1 200/);
     assert.equal(authorizationServer.requests.length, 1);
-    assert.deepEqual(
-      arrivals.map(({ bearer }) => bearer),
-      [`Bearer ${authorizationServer.requests[0]?.issued}`],
-    );
+    assert.equal(upstream.requests.length, 1);
+    assert.deepEqual(upstream.requests[0]?.authorization, [`Bearer ${authorizationServer.requests[0]?.issued}`]);
   });
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { startTestApp } from '../harness/app.ts';
+import { routeTo, startTestApp } from '../harness/app.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { echo, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { assertProblem, call } from '../harness/http-call.ts';
@@ -24,14 +24,11 @@ async function start(t: TestContext, assertion: 'id_jag' | 'jwt' = 'id_jag') {
       second: { issuer: second.issuer, client_id: 'at-second', client_auth: { method: 'none' } },
     },
     routes: [
-      {
-        name: 'github',
-        match: { path: '/github' },
-        upstream: `${upstream.url}/mcp`,
+      routeTo('github', `${upstream.url}/mcp`, {
         authorization_server: 'second',
         scope: 'repo:read',
         chain: { authorization_server: 'company', assertion },
-      },
+      }),
     ],
   });
   const authorization = `Bearer ${await company.mint({ audience: 'at-company' })}`;
@@ -100,9 +97,7 @@ test('returns the refusal of either server', async (t) => {
   const usual = company.behaviour;
   const refusal = (error: string, more: object = {}) =>
     ({ kind: 'response', status: 400, body: { error, ...more } }) as const;
-  const fresh = async () => ({
-    authorization: `Bearer ${await company.mint({ claims: { jti: `${Math.random()}` } })}`,
-  });
+  const fresh = async () => ({ authorization: `Bearer ${await company.mint()}` });
   company.behaviour = refusal('invalid_grant');
   assertProblem(await send(await fresh()), 'ERR_SUBJECT_TOKEN_INVALID');
   company.behaviour = refusal('invalid_target');

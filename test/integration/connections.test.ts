@@ -1,34 +1,31 @@
 import assert from 'node:assert/strict';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { WebSocket } from 'undici';
 import { systemClock } from '../../src/clock/clock.ts';
-import { type RunningApp, startTestApp } from '../harness/app.ts';
 import { createCertificateAuthority } from '../harness/certificates.ts';
-import { eventually, soon } from '../harness/eventually.ts';
+import { soon } from '../harness/eventually.ts';
 import { assertUnexpired, EXPIRY_MS, SHORT_LIVED, SINGLE_USE } from '../harness/fake-authorization-server.ts';
 import { skippedTime } from '../harness/fake-clock.ts';
-import { echo, respond, startFakeUpstream, type UpstreamHandler } from '../harness/fake-upstream.ts';
-import { startGateway } from '../harness/gateway.ts';
+import { echo, firstThen, respond, type UpstreamHandler } from '../harness/fake-upstream.ts';
+import { startGateway, startPlainGateway } from '../harness/gateway.ts';
 import { assertProblem, call, connectRaw } from '../harness/http-call.ts';
+import { temporaryFolder, writerInto } from '../harness/lifetime.ts';
 import { startSlowTls } from '../harness/slow-tls.ts';
 import { startWebSocketServer } from '../harness/web-socket-server.ts';
-import { folderOf } from '../unit/tokens/sample.ts';
 
 const CONNECT = 'CONNECT r.svc:443 HTTP/1.1\r\n\r\n';
 /** The first bytes of a TLS client. */
 const CLIENT_HELLO = Buffer.from([0x16, 3, 1, 0, 5, 1, 0, 0, 1, 0]);
 const MAX_HALF_OPEN = 2;
 
-const nothingInFlight = (app: RunningApp): Promise<void> => app.metricBecomes('cambist_requests_in_flight', 0);
-
 /** An app with a low request limit, and clients that keep their side of a connection open. */
 async function startLimited(t: TestContext) {
-  const upstream = await startFakeUpstream(t, echo);
-  const app = await startTestApp(t, {
-    limits: { max_in_flight: MAX_HALF_OPEN },
-    routes: [{ name: 'r', match: { host: 'r.svc' }, upstream: upstream.url, credential: 'none' }],
+  const { app } = await startPlainGateway(t, {
+    route: { match: { host: 'r.svc' } },
+    top: { limits: { max_in_flight: MAX_HALF_OPEN } },
   });
   const { hostname, port } = new URL(app.url);
   const connectHalfOpen = (bytes: string): Socket => {
@@ -42,13 +39,11 @@ async function startLimited(t: TestContext) {
 }
 
 /** Everything received until the server closes its side. The client keeps its side open. */
-function received(socket: Socket): Promise<Buffer> {
+async function received(socket: Socket): Promise<Buffer> {
   const chunks: Buffer[] = [];
   socket.on('data', (chunk) => void chunks.push(chunk));
-  return soon(
-    'the server closes its side',
-    new Promise((resolve) => socket.once('end', () => resolve(Buffer.concat(chunks)))),
-  );
+  await soon('the server closes its side', once(socket, 'end'));
+  return Buffer.concat(chunks);
 }
 
 for (const [what, bytes] of [
@@ -61,7 +56,7 @@ for (const [what, bytes] of [
       assert.match(String(await received(connectHalfOpen(bytes))), /^HTTP\/1\.1 403 /);
     }
     assert.equal((await call(app.url, { headers: { host: 'r.svc' } })).status, 200);
-    await nothingInFlight(app);
+    await app.metricBecomes('cambist_requests_in_flight', 0);
     assert.ok(app.logs.filter(({ msg }) => msg === 'request').length > MAX_HALF_OPEN);
   });
 }
@@ -70,7 +65,7 @@ test('resets a connection after refusing TLS on it, though its client keeps its 
   const { connectHalfOpen } = await startLimited(t);
   const socket = connectHalfOpen(CONNECT);
   const response = received(socket);
-  await soon('the tunnel', new Promise((resolve) => socket.once('data', resolve)));
+  await soon('the tunnel', once(socket, 'data'));
   socket.write(CLIENT_HELLO);
   const text = await response;
   assert.deepEqual([...text.subarray(-7)], [0x15, 3, 1, 0, 2, 2, 40]);
@@ -86,7 +81,7 @@ test('finishes pipelined requests without a token whose caller disconnected at o
   const connection = await connectRaw(app.url);
   connection.send('GET /github HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(50));
   connection.socket.resetAndDestroy();
-  await nothingInFlight(app);
+  await app.metricBecomes('cambist_requests_in_flight', 0);
   await soon('the stop', app.stop());
 });
 
@@ -109,7 +104,7 @@ test('keeps nothing of finished requests that were pipelined on a connection', a
       connection.send(`GET ${target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\n\r\n`);
     }
     await soon('the responses', connection.until(`/last-of-${round}.`));
-    await nothingInFlight(app);
+    await app.metricBecomes('cambist_requests_in_flight', 0);
     counts.push(atApp?.listenerCount('close'));
   }
   assert.deepEqual(counts, Array(rounds).fill(counts[0]));
@@ -129,9 +124,7 @@ for (const length of [0, 10, 20_000]) {
     const fields = `Host: localhost\r\nAuthorization: ${authorization}\r\n`;
     connection.send(`GET /github HTTP/1.1\r\n${fields}\r\n`);
     connection.send(`POST /github HTTP/1.1\r\n${fields}Expect: 100-continue\r\nContent-Length: 2\r\n\r\n{}`);
-    await eventually('the second response is complete', async () =>
-      (await app.metrics()).includes('method="POST",code="200",outcome="forwarded"} 1'),
-    );
+    await app.metricBecomes('cambist_requests_total', 1, { method: 'POST', code: '200', outcome: 'forwarded' });
     respondFirst();
     const end = new RegExp(
       `first.*?HTTP/1\\.1 100 Continue\\r\\n\\r\\nHTTP/1\\.1 200 OK\\r\\n.*\\r\\n\\r\\n.*x{${length}}`,
@@ -149,56 +142,54 @@ const authority = createCertificateAuthority();
 /** An upstream, and tokens that can expire before its connections open. */
 async function startSlow(t: TestContext, handler: UpstreamHandler = echo, keys: Record<string, unknown> = {}) {
   const skip = skippedTime(t);
-  const arrivals: { bearer: string | undefined; atMs: number }[] = [];
   const gateway = await startGateway(t, {
     handler: (request, response) => {
-      arrivals.push({ bearer: request.authorization[0], atMs: systemClock.wallMs() });
       // Each attempt must open its own connection.
       response.setHeader('connection', 'close');
       return handler(request, response);
     },
   });
-  const { app, authorizationServer, upstream, config, authorization } = gateway;
+  const { app, authorizationServer, upstream, config } = gateway;
   const { slow, behind } = await behindSlowTls(t, upstream.port);
   app.reloadTo({ ...config, routes: config.routes.map((route) => ({ ...route, ...behind, ...keys })) });
   authorizationServer.behaviour = SHORT_LIVED;
-  const send = () => call(`${app.url}/github`, { headers: { authorization }, body: 'hello' });
-  return { ...gateway, arrivals, slow, before: slow.before, expire: () => skip(EXPIRY_MS), send };
+  const send = () => gateway.send({}, 'hello');
+  return { ...gateway, slow, before: slow.before, expire: () => skip(EXPIRY_MS), send };
 }
 
 async function behindSlowTls(t: TestContext, port: number) {
   const slow = await startSlowTls(t, port, authority.issueServer());
-  const ca = folderOf(t).write('ca.pem', authority.cert);
-  return { slow, behind: { upstream: slow.url, tls: { ca: { file: ca } } } };
+  const ca = writerInto(temporaryFolder(t))('ca.pem', authority.cert);
+  return { slow, behind: { upstream: slow.url, tls: { ca } } };
 }
 
 test('replaces a token that expires while the connection opens', async (t) => {
-  const { send, before, expire, arrivals, authorizationServer, app } = await startSlow(t);
+  const { send, before, expire, upstream, authorizationServer, app } = await startSlow(t);
   before.push(expire);
   const response = await send();
   assert.deepEqual([response.status, JSON.parse(response.text).body], [200, 'hello']);
   assert.equal(authorizationServer.requests.length, 2);
-  assert.equal(arrivals.length, 1);
-  assertUnexpired(authorizationServer, arrivals);
+  assert.equal(upstream.requests.length, 1);
+  assertUnexpired(authorizationServer, upstream.requests);
   assert.ok(!app.logs.some(({ level }) => Number(level) >= 50));
 });
 
 test('returns an error if connecting always outlasts the token', async (t) => {
-  const { send, slow, expire, arrivals, app } = await startSlow(t);
+  const { send, slow, expire, upstream, app } = await startSlow(t);
   slow.before.push(expire, expire);
   // Otherwise the retry would use the connection that the first attempt opened.
   slow.closedAtOnce = 1;
   assertProblem(await send(), 'ERR_UPSTREAM_UNREACHABLE');
-  assert.equal(arrivals.length, 0);
+  assert.equal(upstream.requests.length, 0);
   assert.match(JSON.stringify(app.logs), /connecting to the upstream took longer than a token lives/);
 });
 
 test('sends a single-use token on a slow connection, and requests it once', async (t) => {
-  const { send, before, expire, arrivals, authorizationServer } = await startSlow(t);
+  const { send, before, expire, upstream, authorizationServer } = await startSlow(t);
   authorizationServer.behaviour = SINGLE_USE;
   before.push(expire);
   assert.equal((await send()).status, 200);
-  assert.deepEqual([authorizationServer.requests.length, arrivals.length], [1, 1]);
+  assert.deepEqual([authorizationServer.requests.length, upstream.requests.length], [1, 1]);
 });
 
 const MORE_SCOPES = 'Bearer error="insufficient_scope", scope="more"';
@@ -208,18 +199,12 @@ for (const [what, refuse, keys] of [
   ['a retry with more scopes', respond(403, 'more', { 'www-authenticate': MORE_SCOPES }), { step_up: ['more'] }],
 ] as const) {
   test(`replaces a token that expires while ${what} connects`, async (t) => {
-    let isRefused = true;
-    const handler: UpstreamHandler = (request, response) => {
-      const respondOnce = isRefused ? refuse : echo;
-      isRefused = false;
-      return respondOnce(request, response);
-    };
-    const { send, before, expire, arrivals, authorizationServer } = await startSlow(t, handler, keys);
+    const { send, before, expire, upstream, authorizationServer } = await startSlow(t, firstThen(refuse), keys);
     before.push(() => {}, expire);
     const response = await send();
     assert.deepEqual([response.status, JSON.parse(response.text).body], [200, 'hello']);
-    assert.deepEqual([authorizationServer.requests.length, arrivals.length], [3, 2]);
-    assertUnexpired(authorizationServer, arrivals);
+    assert.deepEqual([authorizationServer.requests.length, upstream.requests.length], [3, 2]);
+    assertUnexpired(authorizationServer, upstream.requests);
   });
 }
 
@@ -227,15 +212,13 @@ test('replaces a token that expires while a WebSocket handshake connects', async
   const skip = skippedTime(t);
   const backend = await startWebSocketServer(t);
   const { slow, behind } = await behindSlowTls(t, backend.port);
-  const { app, authorization, authorizationServer } = await startGateway(t, { route: behind });
+  const { app, authorization: caller, authorizationServer } = await startGateway(t, { route: behind });
   authorizationServer.behaviour = SHORT_LIVED;
   slow.before.push(() => skip(EXPIRY_MS));
-  const socket = new WebSocket(`${app.url.replace('http', 'ws')}/github`, { headers: { authorization } });
+  const socket = new WebSocket(`${app.url.replace('http', 'ws')}/github`, { headers: { authorization: caller } });
   t.after(() => socket.close());
   await soon('the WebSocket is open', new Promise((resolve) => socket.addEventListener('open', resolve)));
   assert.equal(authorizationServer.requests.length, 2);
-  assertUnexpired(
-    authorizationServer,
-    backend.handshakes.map(({ authorization: bearer }) => ({ bearer, atMs: systemClock.wallMs() })),
-  );
+  const authorization = backend.handshakes.map(({ authorization: bearer = '' }) => bearer);
+  assertUnexpired(authorizationServer, [{ authorization, receivedAtMs: systemClock.wallMs() }]);
 });

@@ -15,14 +15,13 @@ async function startConsent(t: TestContext, { route = {}, top, ...options }: Gat
     top: top ?? { interaction: INTERACTION },
   });
   gateway.authorizationServer.behaviour = CONSENT_REFUSAL;
-  const { app, authorization, authorizationServer } = gateway;
   return {
     ...gateway,
     consent: () => {
-      authorizationServer.behaviour = { kind: 'issue' };
+      gateway.authorizationServer.behaviour = { kind: 'issue' };
     },
     send: ({ headers, body }: Message, more: Record<string, string> = {}) =>
-      call(`${app.url}/github`, { method: 'POST', headers: { authorization, ...headers, ...more }, body }),
+      gateway.send({ ...headers, ...more }, body),
   };
 }
 
@@ -66,9 +65,8 @@ test('asks a client of 2026-07-28 for the consent, and forwards its retry withou
   // Numbers that a parser would change.
   const message = { ...first, body: first.body.replace('"big":1', '"big":12345678901234567890, "e" : 1.50e+3') };
   const asked = await send(message);
-  assert.equal(asked.status, 200);
-  assert.equal(asked.headers['content-type'], 'application/json');
-  assert.equal(asked.headers['cache-control'], 'no-store');
+  const { 'content-type': type, 'cache-control': caching } = asked.headers;
+  assert.deepEqual([asked.status, type, caching], [200, 'application/json', 'no-store']);
   const { jsonrpc, id, result } = JSON.parse(asked.text);
   assert.deepEqual([jsonrpc, id, result.resultType], ['2.0', 1, 'input_required']);
   assert.deepEqual(result.inputRequests, {
@@ -167,10 +165,8 @@ test('shows the URL to the caller that it concerns, and to no other', async (t) 
       call(`${app.url}/github`, { headers: { authorization: token } }),
     ),
   );
-  assert.deepEqual(
-    responses.map(({ text }) => text.includes(CONSENT_URL)),
-    [true, false, true, false],
-  );
+  const shown = responses.map(({ text }) => text.includes(CONSENT_URL));
+  assert.deepEqual(shown, [true, false, true, false]);
 });
 
 test('challenges the caller to sign in again as RFC 9470 says', async (t) => {

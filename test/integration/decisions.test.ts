@@ -1,7 +1,5 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
-import { request } from 'node:https';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { readRecords, recordsOf } from '../harness/audit-records.ts';
@@ -185,10 +183,7 @@ test('by match, the reported host, path and message choose the route', async (t)
   for (const name of ['read', 'write']) {
     assert.equal((await ask('/ext-authz/tools', headers(name), 'POST', call(name))).status, 200);
   }
-  assert.deepEqual(
-    authorizationServer.requests.map(({ form }) => form.get('scope')),
-    [null, 'read', 'write'],
-  );
+  assert.deepEqual(authorizationServer.sent('scope'), [null, 'read', 'write']);
   const partial = { ...headers('read'), 'x-envoy-auth-partial-body': 'true' };
   assert.equal((await ask('/ext-authz/tools', partial, 'POST', call('read'))).status, 413);
   assert.equal((await ask('/ext-authz/tools', headers('write'), 'POST', call('read'))).status, 400);
@@ -207,10 +202,7 @@ test('by match, a client cannot ask for the token of a route that the data plane
   });
   assert.equal((await ask('/ext-authz/github', { 'x-backend-host': 'other.example.com' })).status, 200);
   assert.equal((await ask('/ext-authz/.well-known/oauth-protected-resource/github')).status, 200);
-  assert.deepEqual(
-    authorizationServer.requests.map(({ form }) => form.get('scope')),
-    ['github', 'rest'],
-  );
+  assert.deepEqual(authorizationServer.sent('scope'), ['github', 'rest']);
 });
 
 test('refuses a token in the URL that the data plane forwards', async (t) => {
@@ -230,11 +222,8 @@ test('removes every header with the handle of a caller', async (t) => {
     headers: { authorization: `Bearer ${handle}`, baggage: `a=b,cambist=${inBaggage}`, 'x-copy': handle, 'x-a': 'b' },
   });
   assert.equal(response.status, 200);
-  const removed = removedBy(response);
-  assert.deepEqual(
-    ['baggage', 'x-copy', 'x-a'].map((name) => removed.includes(name)),
-    [true, true, false],
-  );
+  const removed = ['baggage', 'x-copy', 'x-a'].filter((name) => removedBy(response).includes(name));
+  assert.deepEqual(removed, ['baggage', 'x-copy']);
 });
 
 test('a data plane that leaves while the secret is read leaves no count behind', async (t) => {
@@ -343,13 +332,9 @@ test('counts decisions by their results', async (t) => {
   await ask('/ext-authz/github/x', { 'x-cambist-decision-secret': '' });
   authorizationServer.behaviour = { kind: 'response', status: 503 };
   await ask('/ext-authz/github/x', { authorization: `Bearer ${await authorizationServer.mint()}` });
-  await eventually('all counts', async () => {
-    const counted = [
-      ...(await app.metrics()).matchAll(/^cambist_decisions_total\{protocol="http",result="(\w+)"\} (\d+)$/gm),
-    ];
-    const results = Object.fromEntries(counted.map(([, result, times]) => [result, Number(times)]));
-    return JSON.stringify(results) === '{"allowed":1,"refused":2,"failed":1,"cancelled":0,"denied":1}';
-  });
+  for (const [result, count] of Object.entries({ allowed: 1, refused: 2, failed: 1, cancelled: 0, denied: 1 })) {
+    await app.metricBecomes('cambist_decisions_total', count, { protocol: 'http', result });
+  }
   assert.match(await app.metrics(), /^cambist_decision_duration_seconds_count\{protocol="http"\} 4$/m);
 });
 
@@ -362,12 +347,10 @@ test("the certificate of a data plane is not an agent's, and the one that it for
   const agents = { certificate: true, forwarded: { from: [plane] }, known };
   const decisions = { http: { listen: listener }, preflights: 'allow' };
   const gateway = await startGateway(t, { top: { listen: listener, decisions, agents } });
-  const client = { ca: authority.cert, agent: false, ...authority.issueClient({ hosts: [plane] }) };
-  const statusOf = async (headers: Record<string, string>, method = 'GET') => {
-    const all = { authorization: gateway.authorization, ...headers };
-    const sent = request(`${gateway.app.decisions}/ext-authz/github`, { ...client, method, headers: all }).end();
-    const [response] = await once(sent, 'response');
-    return response.resume().statusCode;
+  const client = { ca: authority.cert, ...authority.issueClient({ hosts: [plane] }) };
+  const statusOf = async (more: Record<string, string>, method = 'GET') => {
+    const headers = { authorization: gateway.authorization, ...more };
+    return (await call(`${gateway.app.decisions}/ext-authz/github`, { ...client, method, headers })).status;
   };
   assert.equal(await statusOf({}), 401);
   assert.equal(await statusOf({ 'x-forwarded-client-cert': `URI=${agent}` }), 200);

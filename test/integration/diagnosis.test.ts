@@ -12,10 +12,6 @@ interface Told {
   readonly fix?: string | undefined;
 }
 
-/** Calls the route. @param authorization that of another caller */
-const send = (gateway: Gateway, authorization = gateway.authorization) =>
-  call(`${gateway.app.url}/github`, { headers: { authorization } });
-
 /** Reads the diagnosis from the log lines of a failed request and from /status.json, which must agree. */
 async function told(gateway: Gateway, lines: readonly string[] = ['exchange', 'request']): Promise<Told> {
   const toldBy = ({ finding, cause, fix }: Told = {}): Told => ({ finding, cause, fix });
@@ -57,7 +53,7 @@ for (const [when, behaviour, finding, says] of REFUSALS) {
   test(`tells the cause and fix in the log and in /status.json: ${when}`, async (t) => {
     const gateway = await startGateway(t, { route: { audience: 'github-mcp' } });
     gateway.authorizationServer.behaviour = behaviour;
-    await send(gateway);
+    await gateway.send();
     const { finding: code, cause, fix } = await told(gateway);
     assert.equal(code, finding);
     assert.match(`${cause} ${fix}`, says);
@@ -72,7 +68,7 @@ test('tells that nothing listens at the address of the authorization server', as
     ...gateway.config,
     authorization_servers: { local: { ...local, token_endpoint: `http://127.0.0.1:${port}/token` } },
   });
-  await send(gateway);
+  await gateway.send();
   const { finding, cause } = await told(gateway);
   assert.equal(finding, 'connection_refused');
   assert.match(cause ?? '', new RegExp(`nothing listens at 127.0.0.1:${port}`));
@@ -88,21 +84,19 @@ test('tells why the metadata is unusable, before the first request too', async (
   assert.equal(line?.finding, 'issuer_mismatch');
   const [missing] = (await app.status()).missing;
   assert.equal(missing?.check, 'authorization_servers.local');
-  assert.match(
-    missing?.fix ?? '',
-    /set authorization_servers\.local\.issuer to "https:\/\/idp\.example\.com\/realms\/a"/,
-  );
-  await send(gateway);
+  const fix = /set authorization_servers\.local\.issuer to "https:\/\/idp\.example\.com\/realms\/a"/;
+  assert.match(missing?.fix ?? '', fix);
+  await gateway.send();
   assert.equal((await told(gateway)).finding, 'issuer_mismatch');
 });
 
 test('says that a caller is refused where the same exchange works for another', async (t) => {
   const gateway = await startGateway(t);
   const { authorizationServer, app } = gateway;
-  await send(gateway);
+  await gateway.send();
   const bob = await authorizationServer.mint({ subject: 'bob', audience: 'account' });
   authorizationServer.behaviour = refusal('access_denied', 'user is not in group "dev"', 403);
-  await send(gateway, `Bearer ${bob}`);
+  await gateway.send({ authorization: `Bearer ${bob}` });
   await app.logged('request', 2);
   const [failure] = (await app.status()).failures;
   assert.equal(failure?.finding, 'caller_refused');
@@ -112,7 +106,7 @@ test('says that a caller is refused where the same exchange works for another', 
 test('tells the cause of a remembered refusal as well', async (t) => {
   const gateway = await startGateway(t);
   gateway.authorizationServer.behaviour = refusal('invalid_target', 'unknown');
-  for (const _ of [1, 2]) await send(gateway);
+  for (const _ of [1, 2]) await gateway.send();
   const told = (await gateway.app.logged('request', 2)).map(({ cache, finding }) => `${cache} ${finding}`);
   assert.deepEqual(told, ['miss resource_refused', 'negative resource_refused']);
 });
@@ -124,7 +118,7 @@ test('shows the names in a token, and neither tokens within them nor names witho
   const names = Array.from({ length: 500 }, (_, index) => `name-${index}`);
   const subject = await authorizationServer.mint({ audience: ['account', hidden, ...names] });
   authorizationServer.behaviour = refusal('access_denied', 'Client is not within the token audience', 403);
-  await send(gateway, `Bearer ${subject}`);
+  await gateway.send({ authorization: `Bearer ${subject}` });
   const { finding, cause = '' } = await told(gateway);
   assert.equal(finding, 'subject_audience_lacks_client');
   assert.match(cause, /it is for "account", "\[redacted\]", "name-0"/);
@@ -156,12 +150,12 @@ const BACKENDS: [when: string, handler: UpstreamHandler, finding: string, says: 
 for (const [when, handler, finding, says, cause] of BACKENDS) {
   test(`tells why a backend refuses an issued token: ${when}`, async (t) => {
     const gateway = await startGateway(t, { handler });
-    const response = await send(gateway);
+    const response = await gateway.send();
     assertProblem(response, 'ERR_UPSTREAM_REFUSED_TOKEN');
     const { finding: code, cause: why } = await told(gateway, ['request']);
     assert.equal(code, finding);
     assert.match(why ?? '', cause);
-    const line = gateway.app.logs.find(({ msg }) => msg === 'request');
+    const [line] = await gateway.app.logged('request');
     assert.match(JSON.parse(JSON.stringify(line?.err ?? {})).message, says);
     assert.equal(line?.oauth_error, finding === 'backend_refuses_token' ? undefined : 'invalid_token');
   });
@@ -175,7 +169,7 @@ test('keeps the token that a backend repeats out of the log', async (t) => {
       return respond(401, '', says)(received, response);
     },
   });
-  await send(gateway);
+  await gateway.send();
   await told(gateway, ['request']);
   for (const { issued = '' } of gateway.authorizationServer.requests) {
     assert.ok(!gateway.app.logText().includes(issued.slice(0, 23)));
@@ -189,13 +183,13 @@ test('does not wait for the end of a refusal', async (t) => {
       response.write('{');
     },
   });
-  const response = await send(gateway);
+  const response = await gateway.send();
   assertProblem(response, 'ERR_UPSTREAM_REFUSED_TOKEN');
 });
 
 test('tells that nothing listens at the upstream', async (t) => {
   const gateway = await startGateway(t, { route: { upstream: `http://127.0.0.1:${await freePort()}/mcp` } });
-  await send(gateway);
+  await gateway.send();
   const { finding, fix } = await told(gateway, ['request']);
   assert.equal(finding, 'connection_refused');
   assert.match(fix ?? '', /routes\.github\.upstream/);
@@ -206,7 +200,7 @@ test('tells which claim of a subject token the rules of the route refuse', async
   const verify = { issuer: authorizationServer.issuer, audience: 'agents' };
   const gateway = await startGateway(t, { route: { subject_token: { verify } } });
   const token = await authorizationServer.mint({ audience: ['account', 'my-agent'] });
-  await send(gateway, `Bearer ${token}`);
+  await gateway.send({ authorization: `Bearer ${token}` });
   const { finding, cause, fix } = await told(gateway, ['request']);
   assert.equal(finding, 'verify_audience_differs');
   assert.match(cause ?? '', /is "account", "my-agent", but subject_token\.verify requires "agents"/);
@@ -223,19 +217,14 @@ test('names the other credential of a session in the log, when a backend does no
     [{ ...list, scope: 'list' }, undefined],
     [{ ...list, match: { path: '/other' }, credential: 'client_credentials' }, undefined],
   ] as const) {
-    const { app, authorization } = await startGateway(t, {
-      handler: respond(404, 'Session not found'),
-      moreRoutes: [other],
-    });
+    const handler = respond(404, 'Session not found');
+    const { app, authorization } = await startGateway(t, { handler, moreRoutes: [other] });
     for (const session of [{ 'mcp-session-id': 's-1' }, {}]) {
       const { status } = await call(`${app.url}/github`, { method: 'DELETE', headers: { authorization, ...session } });
       assert.equal(status, 404);
     }
-    const lines = await app.logged('request', 2);
-    assert.deepEqual(
-      lines.map((line) => line.finding),
-      [finding, undefined],
-    );
-    if (finding !== undefined) assert.match(String(lines[0]?.cause), /other credential of route "list"/);
+    const [first, second] = await app.logged('request', 2);
+    assert.deepEqual([first?.finding, second?.finding], [finding, undefined]);
+    if (finding !== undefined) assert.match(String(first?.cause), /other credential of route "list"/);
   }
 });

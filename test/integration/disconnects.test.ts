@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -14,28 +14,26 @@ import {
   POINTS,
   post,
   startLeftBackend,
+  UPGRADE,
   writeEndlessly,
 } from '../harness/disconnects.ts';
 import { deferred, eventually, soon } from '../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { eventStream, neverRespond, type UpstreamHandler } from '../harness/fake-upstream.ts';
 import { startGateway, startPlainGateway } from '../harness/gateway.ts';
-import { call, connectRaw, open, type RawConnection } from '../harness/http-call.ts';
+import { connectRaw, open, type RawConnection } from '../harness/http-call.ts';
 import { secured } from '../harness/intercepted.ts';
-import { temporaryFolder } from '../harness/lifetime.ts';
+import { temporaryFolder, writerInto } from '../harness/lifetime.ts';
 
 for (const [point, bytes] of [
-  ['before the response headers', 'GET /plain HTTP/1.1\r\nHost: localhost\r\n\r\n'],
-  ['during its upload', 'POST /plain HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n'],
-  [
-    'during its WebSocket handshake',
-    'GET /plain HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n',
-  ],
-]) {
+  ['before the response headers', get('/plain')],
+  ['during its upload', post('/plain', 9, 'hello')],
+  ['during its WebSocket handshake', get('/plain', UPGRADE)],
+] as const) {
   test(`closes the upstream connection and reports 499 when the caller disconnects ${point}`, async (t) => {
     const { app, upstream } = await startPlainGateway(t, { handler: neverRespond });
     const connection = await connectRaw(app.url);
-    connection.send(bytes ?? '');
+    connection.send(bytes);
     await eventually('the upstream has the request', () => upstream.requests.length === 1);
     connection.socket.destroy();
     await soon('the upstream sees the connection close', upstream.requests[0]?.gone ?? assert.fail());
@@ -61,8 +59,8 @@ for (const [stream, handler] of [
 }
 
 test('counts a caller that disconnects before its small body is complete as cancelled, not as failed', async (t) => {
-  const { app, upstream, authorization } = await startGateway(t);
-  await call(`${app.url}/github`, { headers: { authorization } });
+  const { app, upstream, authorization, send } = await startGateway(t);
+  await send();
   const connection = await connectRaw(app.url);
   connection.send(
     `POST /github HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\nContent-Length: 9\r\n\r\nhell`,
@@ -88,8 +86,7 @@ async function startExchange(t: TestContext) {
     connection.socket.destroy();
     return eventually('the request is finished', () => app.logs.some(({ outcome }) => outcome === 'cancelled'));
   };
-  const send = () => call(`${app.url}/github`, { headers: { authorization } });
-  return { ...gateway, release, leave, send };
+  return { ...gateway, release, leave };
 }
 
 test('sends no request upstream when the caller disconnects during the exchange, and keeps the token', async (t) => {
@@ -181,9 +178,8 @@ async function startApp(
   const authorizationServer = await startFakeAuthorizationServer(t);
   const verify = { issuer: authorizationServer.issuer, audience: 'agent' };
   const folder = temporaryFolder(t);
-  const backendCa = join(temporaryFolder(t), 'ca.pem');
-  await writeFile(backendCa, authority.cert);
-  const route = { credential: 'none', ...(kind !== 'HTTP/1.1' && { tls: { ca: { file: backendCa } } }) };
+  const ca = writerInto(temporaryFolder(t))('ca.pem', authority.cert);
+  const route = { credential: 'none', ...(kind !== 'HTTP/1.1' && { tls: { ca } }) };
   const app = await startTestApp(t, {
     intercept: { trust_dir: folder, ...(isRedirected && { listen: ['127.0.0.1:0'] }) },
     ...(isUnix && { listen: `unix:${join(folder, 'proxy.sock')}` }),

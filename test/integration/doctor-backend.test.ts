@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { type Certificate, createCertificateAuthority } from '../harness/certificates.ts';
+import { createCertificateAuthority } from '../harness/certificates.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
-import { respond, type UpstreamHandler } from '../harness/fake-upstream.ts';
+import { respond, startRawUpstream, type UpstreamHandler } from '../harness/fake-upstream.ts';
 import { temporaryFolder, writerInto } from '../harness/lifetime.ts';
-import { assertFinds, route, runDoctor, runOnProtected, startEcho, startTcpServer, withMain } from './doctor-run.ts';
+import { assertFinds, route, runDoctor, runOnProtected, startEcho, withMain } from './doctor-run.ts';
 
 const AUTHORITY = createCertificateAuthority('Example Corp CA');
 
@@ -32,13 +32,6 @@ function understands(method: string): UpstreamHandler {
   };
 }
 
-const FAULTS: [status: number, headers: Record<string, string>, found: string, says: RegExp][] = [
-  [404, {}, 'error backend_endpoint_missing', /returns 404 to an MCP request at http:.*\/mcp/],
-  [405, {}, 'error backend_endpoint_missing', /returns 405/],
-  [307, { location: '/mcp/' }, 'error backend_redirects', /to "\/mcp\/" \(307\)/],
-  [503, {}, 'error backend_error', /returns 503/],
-];
-
 test('sends a backend an MCP request without a token, and reports the status', async (t) => {
   const server = await startFakeAuthorizationServer(t);
   const upstream = await startEcho(t);
@@ -59,15 +52,13 @@ test('sends a backend an MCP request without a token, and reports the status', a
 const GOOD = AUTHORITY.issueServer();
 const NAMED = AUTHORITY.issueServer({ hosts: ['backend.internal'] });
 const OLD = AUTHORITY.issueServer({ validFromSeconds: -7200, validUntilSeconds: -3600 });
-const CERTIFICATES: readonly [tls: Certificate & { clientCa?: string }, known: boolean, found: string, says: RegExp][] =
-  [
-    [GOOD, true, 'ok backend_reached', /its certificate is trusted/],
-    [GOOD, false, 'error certificate_untrusted', /issued by "Example Corp CA".*routes\.free\.tls\.ca/],
-    [NAMED, true, 'error certificate_wrong_name', /localhost, but for "DNS:backend\.internal".*routes\.free\.upstream/],
-    [OLD, true, 'error certificate_expired', /expired on \w{3} .* GMT.*clock of this machine/],
-    [{ ...GOOD, clientCa: AUTHORITY.cert }, true, 'error client_certificate_required', /require a client certificate/],
-  ];
-for (const [tls, known, expected, pattern] of CERTIFICATES) {
+for (const [tls, known, expected, pattern] of [
+  [GOOD, true, 'ok backend_reached', /its certificate is trusted/],
+  [GOOD, false, 'error certificate_untrusted', /issued by "Example Corp CA".*routes\.free\.tls\.ca/],
+  [NAMED, true, 'error certificate_wrong_name', /localhost, but for "DNS:backend\.internal".*routes\.free\.upstream/],
+  [OLD, true, 'error certificate_expired', /expired on \w{3} .* GMT.*clock of this machine/],
+  [{ ...GOOD, clientCa: AUTHORITY.cert }, true, 'error client_certificate_required', /require a client certificate/],
+] as const) {
   test(`reports ${expected} for a certificate of ${known ? 'the CA of the route' : 'another CA'}`, async (t) => {
     const { url } = await startEcho(t, tls);
     const result = await runOnBackend(t, url, known ? trusted(t) : {});
@@ -96,11 +87,12 @@ test('reports an unknown host name, and a port without a listener', async (t) =>
 });
 
 test('reports a slow handshake, and a slow response', async (t) => {
-  const port = await startTcpServer(t);
+  const { url } = await startRawUpstream(t, '', 'keep');
+  const { port } = new URL(url);
   const handshake = await runOnBackend(t, `https://localhost:${port}`, { timeouts: { connect: '200ms' } });
   assertFinds(handshake, ['error connection_timeout'], /200 ms.*routes\.free\.timeouts\.connect/);
   // The connect timeout does not apply once the connection is established.
-  const silent = await runOnBackend(t, `http://127.0.0.1:${port}`, { timeouts: { connect: '1h' } });
+  const silent = await runOnBackend(t, url, { timeouts: { connect: '1h' } });
   assertFinds(silent, ['warning backend_silent'], /did not respond within 3000 ms /);
 });
 
@@ -128,7 +120,12 @@ test('a backend of the old HTTP+SSE transport is healthy', async (t) => {
   assert.deepEqual(found, ['ok backend_reached']);
 });
 
-for (const [status, headers, expected, says] of FAULTS) {
+for (const [status, headers, expected, says] of [
+  [404, {}, 'error backend_endpoint_missing', /returns 404 to an MCP request at http:.*\/mcp/],
+  [405, {}, 'error backend_endpoint_missing', /returns 405/],
+  [307, { location: '/mcp/' }, 'error backend_redirects', /to "\/mcp\/" \(307\)/],
+  [503, {}, 'error backend_error', /returns 503/],
+] as const) {
   test(`reports ${expected} for ${status}`, async (t) => {
     const { found, finding } = await runOnProtected(t, respond(status, '', headers));
     assert.deepEqual(found, [expected]);

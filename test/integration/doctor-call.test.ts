@@ -155,10 +155,8 @@ test('reports call_failed for a backend that returns a web page, whatever its st
   const backend = await startFakeUpstream(t, page);
   const { problems, finding } = await runCall(t, server, backend.url);
   assert.deepEqual(problems, ['warning backend_not_mcp', 'error call_failed']);
-  assert.match(
-    finding('call_failed').what,
-    /initialize returns 200, a web page; server\/discover returns 200, a web page$/,
-  );
+  const says = /initialize returns 200, a web page; server\/discover returns 200, a web page$/;
+  assert.match(finding('call_failed').what, says);
 });
 
 test('sends a proof with a bound token, and repeats the call with the nonce that the backend requires', async (t) => {

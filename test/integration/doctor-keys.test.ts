@@ -80,21 +80,11 @@ test('finds the keys, verifies the token and exchanges it', async (t) => {
   const server = await startServer(t);
   const { findings, problems, finding } = await runWithVerify(t, server, { token: await goodToken(server) });
   assert.deepEqual(problems, []);
-  assert.deepEqual(
-    findings.map(({ about, code }) => `${about.kind} ${code}`),
-    [
-      'authorization_server metadata_found',
-      'authorization_server client_accepted',
-      'authorization_server clock_agrees',
-      'issuer keys_found',
-      'subject_token subject_token_read',
-      'route backend_reached',
-      'route subject_token_verified',
-      'route token_issued',
-      'route audience_matches',
-      'route lifetime',
-    ],
-  );
+  const steps = findings.filter(({ about }) => about.kind !== 'authorization_server').map(({ code }) => code);
+  assert.deepEqual(steps, [
+    ...['keys_found', 'subject_token_read', 'backend_reached', 'subject_token_verified'],
+    ...['token_issued', 'audience_matches', 'lifetime'],
+  ]);
   assert.equal(finding('keys_found').about.name, server.issuer);
   assert.equal(finding('keys_found').what, `keys at ${server.jwksUri}`);
   assert.match(finding('subject_token_verified').what, /, for "cambist"$/);
@@ -208,10 +198,8 @@ test('trusts the CA of the authorization server with the same issuer, and names 
   const wrong = await runWithCa(write('other.pem', createCertificateAuthority('Stranger').cert));
   assert.match(wrong.finding('certificate_untrusted').why ?? '', /other\.pem/);
   const missing = await runWithCa({ file: '/nowhere/ca.pem' });
-  assert.deepEqual(
-    missing.findings.filter(({ code }) => code === 'credential_unavailable').map(({ about }) => about.kind),
-    ['authorization_server', 'issuer'],
-  );
+  const unavailable = missing.findings.filter(({ code }) => code === 'credential_unavailable');
+  assert.equal(unavailable.map(({ about }) => about.kind).join(), 'authorization_server,issuer');
   const plain = await startServer(t);
   const stranger = await runWithVerify(t, plain, { verify: { issuer: server.issuer } });
   const { fix } = stranger.finding('certificate_untrusted');

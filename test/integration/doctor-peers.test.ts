@@ -9,11 +9,11 @@ import { configOf, startTestApp } from '../harness/app.ts';
 import { createCertificateAuthority, listenerTls } from '../harness/certificates.ts';
 import { eventually } from '../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
-import { respond, startFakeUpstream } from '../harness/fake-upstream.ts';
+import { respond, startFakeUpstream, startRawUpstream } from '../harness/fake-upstream.ts';
 import { freePort } from '../harness/http-server.ts';
 import { temporaryFolder, writerInto } from '../harness/lifetime.ts';
 import { jwtSvid, message, startSpiffeAgent, svidParts, x509SvidResponse } from '../harness/spiffe-agent.ts';
-import { assertFinds, publicServer, route, runDoctor, startServer, startTcpServer } from './doctor-run.ts';
+import { assertFinds, publicServer, route, runDoctor, startServer } from './doctor-run.ts';
 
 const AUTHORITY = createCertificateAuthority('Example Corp CA');
 
@@ -59,10 +59,8 @@ test('reaches an agent that responds, on an open path, and checks the keys of it
   assert.deepEqual(result.problems, []);
   assert.deepEqual(result.finding('agent_reached').about, { kind: 'agent', name: '' });
   assert.ok(result.finding('keys_found'));
-  assert.deepEqual(
-    agent.requests.map(({ method, url, authorization }) => [method, url, authorization]),
-    [['GET', '/healthz', []]],
-  );
+  const asked = agent.requests.map(({ method, url, authorization }) => [method, url, authorization]);
+  assert.deepEqual(asked, [['GET', '/healthz', []]]);
 });
 
 test('finds an agent that does not listen, on a port or a socket', async (t) => {
@@ -77,11 +75,11 @@ test('finds an agent that fails, does not respond, or does not speak HTTP', asyn
   const failing = await startFakeUpstream(t, respond(503));
   assert.deepEqual((await withAgent(t, failing.url)).problems, ['warning agent_error']);
   for (const [sent, says] of [
-    [undefined, /did not respond in time/],
+    ['', /did not respond in time/],
     ['E: not for you\r\n', /does not respond in plain HTTP/],
   ] as const) {
-    const port = await startTcpServer(t, sent);
-    assertFinds(await withAgent(t, `http://127.0.0.1:${port}`), ['error agent_unreachable'], says);
+    const { url } = await startRawUpstream(t, sent, sent === '' ? 'keep' : 'end');
+    assertFinds(await withAgent(t, url), ['error agent_unreachable'], says);
   }
 });
 
@@ -115,10 +113,8 @@ test('checks the TLS of each listener', async (t) => {
     routes: [OPEN],
   });
   const found = findings.filter(({ about }) => about.kind === 'listener');
-  assert.deepEqual(
-    found.map(({ about, code }) => `${about.name} ${code}`),
-    ['listen listener_certificate', 'admin credential_unavailable'],
-  );
+  const said = found.map(({ about, code }) => `${about.name} ${code}`);
+  assert.deepEqual(said, ['listen listener_certificate', 'admin credential_unavailable']);
 });
 
 const ID = 'spiffe://example.org/cambist';

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { createServer } from 'node:net';
 import type { TestContext } from 'node:test';
 import { systemClock } from '../../src/clock/clock.ts';
 import type { ReportedFinding } from '../../src/commands/doctor.ts';
@@ -17,7 +16,6 @@ import {
   type TokenRequest,
 } from '../harness/fake-authorization-server.ts';
 import { echo, type FakeUpstream, startFakeUpstream, type UpstreamHandler } from '../harness/fake-upstream.ts';
-import { serve } from '../harness/http-server.ts';
 
 export interface DoctorOptions {
   token?: string;
@@ -92,14 +90,6 @@ export function startEcho(t: TestContext, tls?: Certificate & { clientCa?: strin
   return startFakeUpstream(t, echo, tls === undefined ? {} : { tls });
 }
 
-/** Accepts connections, and sends a text or nothing. @returns its port */
-export async function startTcpServer(t: TestContext, text?: string): Promise<number> {
-  const server = createServer((socket) => {
-    if (text !== undefined) socket.end(text);
-  });
-  return (await serve(t, server)).port;
-}
-
 /** The findings on a backend of a route that exchanges tokens, as `severity code`. */
 export async function runOnProtected(t: TestContext, handler: UpstreamHandler, keys: Record<string, unknown> = {}) {
   const server = await startFakeAuthorizationServer(t);
@@ -128,12 +118,6 @@ export async function startServer(t: TestContext, behaviour: Behaviour = { kind:
   return server;
 }
 
-export async function runOnRoute(
-  t: TestContext,
-  server: FakeAuthorizationServer,
-  keys: Record<string, unknown> = {},
-  options: DoctorOptions = {},
-) {
-  const token = options.token ?? (await server.mint());
-  return runDoctor(t, withMain(server, route('github', keys)), { token, ...options });
+export async function runOnRoute(t: TestContext, server: FakeAuthorizationServer, subjectToken?: string) {
+  return runDoctor(t, withMain(server, route('github')), { token: subjectToken ?? (await server.mint()) });
 }

@@ -1,24 +1,20 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { startTestApp } from '../harness/app.ts';
 import { startRawUpstream } from '../harness/fake-upstream.ts';
 import { startGateway, startPlainGateway } from '../harness/gateway.ts';
-import { assertProblem, call, connectRaw } from '../harness/http-call.ts';
+import { assertProblem, call, connectRaw, sendRaw } from '../harness/http-call.ts';
 
 test("sends the upstream's own Host and the issued token, and no override and no copy of the caller's token", async (t) => {
-  const { app, upstream, authorizationServer, authorization, subjectToken } = await startGateway(t);
-  const { status } = await call(`${app.url}/github`, {
-    headers: {
-      host: 'other.localhost',
-      authorization,
-      'x-http-method-override': '/admin',
-      x_original_url: '/admin',
-      'x-forwarded-access-token': subjectToken,
-      cookie: `a=1; token=${subjectToken}`,
-      'x-original': authorization,
-      'x-request-id': subjectToken,
-      'x-kept': 'yes',
-    },
+  const { upstream, authorizationServer, authorization, subjectToken, send } = await startGateway(t);
+  const { status } = await send({
+    host: 'other.localhost',
+    'x-http-method-override': '/admin',
+    x_original_url: '/admin',
+    'x-forwarded-access-token': subjectToken,
+    cookie: `a=1; token=${subjectToken}`,
+    'x-original': authorization,
+    'x-request-id': subjectToken,
+    'x-kept': 'yes',
   });
   assert.equal(status, 200);
   const [received] = upstream.requests;
@@ -28,21 +24,9 @@ test("sends the upstream's own Host and the issued token, and no override and no
 });
 
 test('sends the issued token even if the Connection header lists Authorization', async (t) => {
-  const { app, upstream, authorizationServer, authorization } = await startGateway(t);
-  const headers = [
-    'Authorization',
-    authorization,
-    'Connection',
-    'close, authorization, content-length, x-drop',
-    'X-Drop',
-    '1',
-  ];
-  const { status } = await call(`${app.url}/github`, {
-    method: 'POST',
-    headers: [...headers, 'Content-Length', '5'],
-    body: 'hello',
-  });
-  assert.equal(status, 200);
+  const { upstream, authorizationServer, send } = await startGateway(t);
+  const connection = 'close, authorization, content-length, x-drop';
+  assert.equal((await send({ connection, 'x-drop': '1', 'content-length': '5' }, 'hello')).status, 200);
   const [received] = upstream.requests;
   assert.deepEqual(received?.authorization, [`Bearer ${authorizationServer.requests[0]?.issued}`]);
   assert.equal(received?.headers['x-drop'], undefined);
@@ -62,9 +46,9 @@ test('refuses two Authorization headers on every kind of route, and sends nothin
 });
 
 test("forwards the caller's own Authorization unchanged on a passthrough route", async (t) => {
-  const { app, upstream, authorizationServer } = await startGateway(t, { route: { credential: 'passthrough' } });
+  const { upstream, authorizationServer, send } = await startGateway(t, { route: { credential: 'passthrough' } });
   for (const authorization of ['Bearer callers-own-token', 'Basic dXNlcjpwYXNz', 'Custom anything at all']) {
-    await call(`${app.url}/github`, { headers: { authorization } });
+    await send({ authorization });
     assert.deepEqual(upstream.requests.at(-1)?.authorization, [authorization]);
   }
   assert.equal(authorizationServer.requests.length, 0);
@@ -85,22 +69,18 @@ test("sends no Authorization and no copy of the caller's token on a route withou
   assert.doesNotMatch(app.logText(), /callers-o/);
 });
 
-test('accepts a subject token in another header, with or without "Bearer", and forwards neither header', async (t) => {
-  const { app, upstream, authorizationServer, subjectToken } = await startGateway(t, {
-    route: { subject_token: { header: 'x-user-token' } },
-  });
-  for (const value of [subjectToken, `Bearer ${subjectToken}`]) {
-    const headers = { 'x-user-token': value, authorization: 'Bearer another-token' };
-    assert.equal((await call(`${app.url}/github`, { headers })).status, 200);
-    const received = upstream.requests.at(-1);
-    assert.equal(received?.headers['x-user-token'], undefined);
-    assert.deepEqual(received?.authorization, [`Bearer ${authorizationServer.requests[0]?.issued}`]);
-  }
-  assert.equal(authorizationServer.requests[0]?.form.get('subject_token'), subjectToken);
+test('accepts a subject token in another header, and forwards neither header', async (t) => {
+  const route = { subject_token: { header: 'x-user-token' } };
+  const { upstream, authorizationServer, subjectToken, send } = await startGateway(t, { route });
+  await send({ 'x-user-token': subjectToken, authorization: 'Bearer another-token' });
+  const [exchange] = authorizationServer.requests;
+  assert.equal(exchange?.form.get('subject_token'), subjectToken);
+  const { headers, authorization } = upstream.requests[0] ?? assert.fail();
+  assert.deepEqual([headers['x-user-token'], authorization], [undefined, [`Bearer ${exchange?.issued}`]]);
 });
 
 test("refuses the caller's token in the URL, also in percent-encoding, and does not log it", async (t) => {
-  const { app, upstream, subjectToken } = await startGateway(t);
+  const { app, upstream, subjectToken, send } = await startGateway(t);
   const opaque = 'opaque+token/with=signs==';
   for (const [token, path] of [
     [subjectToken, `?access_token=${subjectToken}`],
@@ -108,8 +88,10 @@ test("refuses the caller's token in the URL, also in percent-encoding, and does 
     [opaque, `?t=${encodeURIComponent(opaque)}`],
     [opaque, `?t=${opaque.replace('o', '%6F')}`],
   ] as const) {
-    const response = await call(`${app.url}/github${path}`, { headers: { authorization: `Bearer ${token}` } });
-    assertProblem(response, 'ERR_SUBJECT_TOKEN_INVALID');
+    assertProblem(
+      await send({ authorization: `Bearer ${token}` }, undefined, `/github${path}`),
+      'ERR_SUBJECT_TOKEN_INVALID',
+    );
   }
   assert.equal(upstream.requests.length, 0);
   assert.ok(!app.logText().includes(subjectToken));
@@ -132,10 +114,9 @@ test("keeps the caller's request id if it is valid, and generates one otherwise"
 
 test('keeps header bytes outside ASCII, also before the first byte of the body', async (t) => {
   const upstream = await startRawUpstream(t, 'HTTP/1.1 200 OK\r\nX-Odd: \xc3\xa9 \xe9\r\n\r\n', 'keep');
-  const routes = [{ name: 'raw', match: { path: '/' }, upstream: upstream.url, credential: 'none' }];
-  const app = await startTestApp(t, { routes });
+  const { app } = await startPlainGateway(t, { route: { upstream: upstream.url } });
   const connection = await connectRaw(app.url);
-  connection.send(Buffer.from('GET / HTTP/1.1\r\nHost: localhost\r\nX-Sent: \xc3\xa9 \xe9\r\n\r\n', 'latin1'));
+  connection.send(Buffer.from('GET /plain HTTP/1.1\r\nHost: localhost\r\nX-Sent: \xc3\xa9 \xe9\r\n\r\n', 'latin1'));
   assert.match(await connection.until('\r\n\r\n'), /\r\nX-Odd: \xc3\xa9 \xe9\r\n/);
   assert.match(upstream.received[0] ?? '', /\r\nX-Sent: \xc3\xa9 \xe9\r\n/);
   connection.socket.destroy();
@@ -168,9 +149,7 @@ test('neither logs nor echoes a token that is repeated as an id, even if the req
       for (const [method, path] of refused) {
         const lines = [`${method} ${path} HTTP/1.1`, 'Host: localhost', 'Connection: close'];
         for (const [name, value] of [id, credential]) lines.push(`${name}: ${value}`);
-        const connection = await connectRaw(app.url);
-        connection.send(`${lines.join('\r\n')}\r\n\r\n`);
-        const response = await connection.closed();
+        const response = await sendRaw(app.url, `${lines.join('\r\n')}\r\n\r\n`);
         assert.match(response, /^HTTP\/1\.1 40[13] /, lines.join(', '));
         assert.ok(!response.includes(token.slice(0, 20)), `${lines.join(', ')}: ${response}`);
       }

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { connect } from 'node:tls';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually, soon } from '../harness/eventually.ts';
-import { connectRaw } from '../harness/http-call.ts';
+import { sendRaw } from '../harness/http-call.ts';
 import {
   assertNothingSent,
   ESTABLISHED,
@@ -58,13 +58,11 @@ test('resumes a session only for the same host', async (t) => {
     first.socket.on('session', (session) => {
       ticket = session;
     });
-    first.send(get(gateway));
-    await soon('the response', first.closed());
+    await first.ask(get(gateway));
     assert.ok(ticket !== undefined);
     const again = await gateway.connectTls({ maxVersion, session: ticket });
     assert.equal(again.socket.isSessionReused(), true, maxVersion);
-    again.send(get(gateway));
-    assert.match(await soon('the response', again.closed()), /^HTTP\/1\.1 200 /);
+    assert.match(await again.ask(get(gateway)), /^HTTP\/1\.1 200 /);
     const other = { maxVersion, session: ticket, servername: 'docs.example.com' };
     await assert.rejects(gateway.connectTls(other), /unrecognized name/, maxVersion);
     const elsewhere = await gateway.connectTls({ ...other, authority: 'docs.example.com:443' });
@@ -86,14 +84,11 @@ test('does not count a spare connection of a client that trusted the certificate
   const gateway = await startIntercepted(t);
   const first = await gateway.connectTls();
   const ticket = new Promise<Buffer>((resolve) => first.socket.once('session', resolve));
-  first.send(get(gateway));
-  await soon('the response', first.closed());
+  await first.ask(get(gateway));
   const spare = await gateway.connectTls({ session: await soon('the ticket', ticket) });
   assert.equal(spare.socket.isSessionReused(), true);
   // Once another connection has a response, the handshake of this one is over for cambist as well.
-  const other = await gateway.connectTls();
-  other.send(get(gateway));
-  await soon('the other response', other.closed());
+  await (await gateway.connectTls()).ask(get(gateway));
   spare.socket.destroy();
   await soon('the end of the spare connection', spare.closed());
   // The client trusts another authority and closes later, so that only its connection is counted.
@@ -107,9 +102,7 @@ test('does not count a connection without a request that gives way to a new one'
   const spare = await gateway.connectTls();
   // Each new one is dropped until then.
   await eventually('cambist has the whole handshake', async () => {
-    const next = await connectRaw(gateway.app.url);
-    next.send('GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n');
-    await next.closed();
+    await sendRaw(gateway.app.url, 'GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n');
     return spare.socket.destroyed;
   });
   assert.equal((await failures(gateway, 'closed')) ?? 0, 0);
@@ -119,9 +112,7 @@ test('does not count a connection without a request that gives way to a new one'
 test('closes malformed TLS by an alert', async (t) => {
   const gateway = await startIntercepted(t);
   for (const bytes of ['160301000501000001', '1603010000', '16030140ff', '160301000402000000']) {
-    const connection = await gateway.tunnel();
-    connection.send(Buffer.from(bytes.padEnd(40, '0'), 'hex'));
-    const all = await soon(bytes, connection.closed());
+    const all = await (await gateway.tunnel()).ask(Buffer.from(bytes.padEnd(40, '0'), 'hex'));
     assert.deepEqual(Buffer.from(all.slice(ESTABLISHED.length), 'latin1').subarray(0, 2), Buffer.of(0x15, 3), bytes);
   }
 });

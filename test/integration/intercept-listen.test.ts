@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import { createServer as createTcpServer } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { connect, createServer } from 'node:tls';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually, soon } from '../harness/eventually.ts';
-import { connectRaw, rawConnection } from '../harness/http-call.ts';
+import { startRawUpstream } from '../harness/fake-upstream.ts';
+import { connectRaw, rawConnection, sendRaw } from '../harness/http-call.ts';
 import { freePort, serve } from '../harness/http-server.ts';
 import { get, INTERCEPTED, type InterceptedOptions, secured, startIntercepted } from '../harness/intercepted.ts';
 
@@ -25,12 +25,9 @@ test('serves TLS for a routed host that was led here, without a proxy, even if f
     top: { forward_proxy: { connect: [`*.example.com:${port}`, '*.example.com:443'] } },
   });
   const { secure, upstream, authorizationServer, app } = gateway;
-  const connection = await secure(INTERCEPTED);
-  connection.send(get(gateway));
-  assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 200 /);
-  const misdirected = await secure(INTERCEPTED);
-  misdirected.send(get(gateway, '/mcp', 'elsewhere.example.com'));
-  assert.match(await soon('the response', misdirected.closed()), /^HTTP\/1\.1 421 /);
+  assert.match(await (await secure(INTERCEPTED)).ask(get(gateway)), /^HTTP\/1\.1 200 /);
+  const misdirected = get(gateway, '/mcp', 'elsewhere.example.com');
+  assert.match(await (await secure(INTERCEPTED)).ask(misdirected), /^HTTP\/1\.1 421 /);
   assert.equal(upstream.requests.length, 1);
   assert.deepEqual(upstream.requests[0]?.authorization, [`Bearer ${authorizationServer.requests[0]?.issued}`]);
   assert.equal(await app.metric('cambist_arrivals_total', { way_in: 'redirect', route: 'github' }), 1);
@@ -45,9 +42,7 @@ test('serves plain HTTP by its Host, and no CONNECT', async (t) => {
     [get(gateway, `http://${INTERCEPTED}/mcp`, INTERCEPTED, 'Host: localhost\r\n'), '403'],
     [`CONNECT ${INTERCEPTED}:443 HTTP/1.1\r\nHost: ${INTERCEPTED}\r\n\r\n`, '403'],
   ] as const) {
-    const connection = await connectRaw(gateway.address);
-    connection.send(sent);
-    assert.equal((await soon('the response', connection.closed())).slice(9, 12), status);
+    assert.equal((await sendRaw(gateway.address, sent)).slice(9, 12), status);
   }
 });
 
@@ -58,14 +53,12 @@ test('a route without a host takes no request for a host that no route names', a
   });
   const { address, app, secure, config } = gateway;
   for (const more of ['', `X-Kagent-Host: ${INTERCEPTED}\r\n`]) {
-    const plain = await connectRaw(address);
-    plain.send(get(gateway, '/mcp', 'elsewhere.example.com', more));
-    assert.match(await soon('the response', plain.closed()), /^HTTP\/1\.1 403 [\s\S]*ERR_ROUTE_NOT_FOUND/);
+    const plain = await sendRaw(address, get(gateway, '/mcp', 'elsewhere.example.com', more));
+    assert.match(plain, /^HTTP\/1\.1 403 [\s\S]*ERR_ROUTE_NOT_FOUND/);
   }
   const connection = await secure(INTERCEPTED);
   app.reloadTo({ ...config, routes: config.routes.slice(1) });
-  connection.send(get(gateway));
-  assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 403 [\s\S]*ERR_ROUTE_NOT_FOUND/);
+  assert.match(await connection.ask(get(gateway)), /^HTTP\/1\.1 403 [\s\S]*ERR_ROUTE_NOT_FOUND/);
 });
 
 for (const [what, servername, cause] of [
@@ -125,13 +118,12 @@ test('opens no tunnel to an unreachable host or to a listener of cambist, by CON
 
 /** Passes connections to a host that reads everything and says nothing. */
 async function startPassing(t: TestContext, limits: object = {}) {
-  const server = createTcpServer((socket) => socket.on('error', () => {}).resume());
-  const { port } = await serve(t, server);
+  const { port } = new URL((await startRawUpstream(t, '', 'keep')).url);
   const { app, config } = await startIntercepted(t, {
     listen: [`[::1]:${port}`],
     top: { forward_proxy: { connect: [`localhost:${port}`] }, limits },
   });
-  const begin = () => rawConnection(connect({ host: '::1', port, servername: 'localhost' }));
+  const begin = () => rawConnection(connect({ host: '::1', port: Number(port), servername: 'localhost' }));
   const until = (count: number, name = 'cambist_open_tunnels') => app.metricBecomes(name, count);
   return { app, config, begin, until };
 }
@@ -169,12 +161,10 @@ test('refuses an upstream whose name leads back to cambist', async (t) => {
   const { port, app, config } = gateway;
   const routes = config.routes.map((route) => ({ ...route, upstream: `http://localhost:${port}` }));
   app.reloadTo({ ...config, routes });
-  const connection = await connectRaw(gateway.address);
-  connection.send(get(gateway));
-  assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 502 [\s\S]*ERR_UPSTREAM_UNREACHABLE/);
+  const response = await sendRaw(gateway.address, get(gateway));
+  assert.match(response, /^HTTP\/1\.1 502 [\s\S]*ERR_UPSTREAM_UNREACHABLE/);
   assert.match(app.logText(), /127\.0\.0\.1:\d+ is cambist itself: its name must lead to the backend in DNS/);
-  const requests = app.logs.filter(({ msg }) => msg === 'request');
-  assert.equal(requests.length, 1, 'the request went around no loop');
+  assert.equal((await app.logged('request')).length, 1, 'the request went around no loop');
 });
 
 test('closes connections that say nothing, at shutdown', async (t) => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { type TestContext, test } from 'node:test';
 import { decodeJwt } from 'jose';
-import { startTestApp } from '../harness/app.ts';
+import { routeTo, startTestApp } from '../harness/app.ts';
 import {
   type FakeAuthorizationServer,
   type MetadataBehaviour,
@@ -16,7 +16,7 @@ import { temporaryFolder, writerInto } from '../harness/lifetime.ts';
 const NAMES = ['red', 'blue'] as const;
 type Name = (typeof NAMES)[number];
 
-type File = (name: string, text: string) => { file: string };
+type File = ReturnType<typeof writerInto>;
 
 const secretOf = (name: Name): string => `${name}-secret-that-is-long-enough-to-be-found-anywhere`;
 const newKey = (): string =>
@@ -53,10 +53,7 @@ async function start(t: TestContext, method: string) {
     client_auth: { method, ...METHODS[method]?.(name, file) },
     extra_params: { colour: name },
   });
-  const routeOf = (name: Name) => {
-    const upstream = `${sides[name].upstream.url}/mcp`;
-    return { name, match: { path: `/${name}` }, upstream, authorization_server: name };
-  };
+  const routeOf = (name: Name) => routeTo(name, `${sides[name].upstream.url}/mcp`, { authorization_server: name });
   const authorization_servers = { red: serverOf('red'), blue: serverOf('blue') };
   const app = await startTestApp(t, { authorization_servers, routes: NAMES.map(routeOf) });
   const send = (name: Name, path = name) =>
@@ -149,9 +146,7 @@ test('a caller of one server on the route of the other gets a token of the other
 
 /** Adds routes to the upstream, each at the path with its name. */
 function addRoutes({ app, config, upstream }: Gateway, routes: Record<string, Record<string, unknown>>): void {
-  const more = Object.entries(routes).map(([name, keys]) => {
-    return { name, match: { path: `/${name}` }, upstream: upstream.url, ...keys };
-  });
+  const more = Object.entries(routes).map(([name, keys]) => routeTo(name, upstream.url, keys));
   app.reloadTo({ ...config, routes: [...config.routes, ...more] });
 }
 

@@ -2,24 +2,19 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { DecisionReport } from '../../src/admin/decision-report.ts';
 import { REMEMBERED_DECISIONS } from '../../src/proxy/recent-decisions.ts';
-import type { RunningApp } from '../harness/app.ts';
 import { eventually } from '../harness/eventually.ts';
-import { echo, refuseBearer, respond, type UpstreamHandler } from '../harness/fake-upstream.ts';
+import { firstThen, respond } from '../harness/fake-upstream.ts';
 import { startGateway, startPlainGateway } from '../harness/gateway.ts';
 import { call } from '../harness/http-call.ts';
-
-/** The lines with this message. */
-const linesOf = ({ logs }: Pick<RunningApp, 'logs'>, message: string) => logs.filter(({ msg }) => msg === message);
 
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
 const traceparent = `00-${TRACE_ID}-b7ad6b7169203331-01`;
 
 test('logs one line for each request, with status, outcome and durations, and the ids of its exchange', async (t) => {
-  const { app, authorization, upstream } = await startGateway(t);
-  const headers = { authorization, traceparent, tracestate: 'a=b', 'x-request-id': 'request-1' };
-  await call(`${app.url}/github`, { headers, body: '{}' });
-  await eventually('the line is written', () => linesOf(app, 'request').length === 1);
-  const [line = {}] = linesOf(app, 'request');
+  const { app, send, upstream } = await startGateway(t);
+  await send({ traceparent, tracestate: 'a=b', 'x-request-id': 'request-1' }, '{}');
+  const [line = {}, ...others] = await app.logged('request');
+  assert.deepEqual(others, []);
   const { time: _time, duration_ms: duration, exchange_ms: exchange, total_ms: total, ...rest } = line;
   assert.deepEqual(rest, {
     level: 'info',
@@ -33,72 +28,49 @@ test('logs one line for each request, with status, outcome and durations, and th
     msg: 'request',
   });
   for (const ms of [duration, exchange, total]) assert.ok(typeof ms === 'number' && ms >= 0);
-  const { request_id, trace_id, route } = linesOf(app, 'exchange')[0] ?? {};
-  assert.deepEqual([request_id, trace_id, route], ['request-1', TRACE_ID, 'github']);
+  const [made] = await app.logged('exchange');
+  assert.deepEqual([made?.request_id, made?.trace_id, made?.route], ['request-1', TRACE_ID, 'github']);
   const { headers: sent } = upstream.requests[0] ?? {};
   assert.deepEqual([sent?.traceparent, sent?.tracestate], [traceparent, 'a=b']);
 });
 
-for (const [event, route, handler] of [
-  ['a retry', {}, refuseFirstToken()],
-  ['a step-up', { scope: 'read', step_up: ['write'] }, refuseFirstScope()],
+const MORE_SCOPES = { 'www-authenticate': 'Bearer error="insufficient_scope", scope="write"' };
+
+for (const [event, route, refuse] of [
+  ['a retry', {}, respond(401)],
+  ['a step-up', { scope: 'read', step_up: ['write'] }, respond(403, '', MORE_SCOPES)],
 ] as const) {
   test(`includes the exchange of ${event} in exchange_ms`, async (t) => {
-    const { app, authorizationServer, authorization } = await startGateway(t, { route, handler });
+    const { app, authorizationServer, send } = await startGateway(t, { route, handler: firstThen(refuse) });
     authorizationServer.behaviour = { kind: 'issue', delayMs: 200 };
-    assert.equal((await call(`${app.url}/github`, { headers: { authorization }, body: '{}' })).status, 200);
-    await eventually('the request is logged', () => linesOf(app, 'request').length === 1);
-    const exchanges = linesOf(app, 'exchange').map((line) => Number(line.duration_ms));
+    assert.equal((await send({}, '{}')).status, 200);
+    const [line] = await app.logged('request');
+    const exchanges = (await app.logged('exchange')).map(({ duration_ms: ms }) => Number(ms));
     assert.equal(exchanges.length, 2);
-    const waited = Number(linesOf(app, 'request')[0]?.exchange_ms);
+    const waited = Number(line?.exchange_ms);
     const oneAlone = Math.max(...exchanges) + 100;
     assert.ok(waited > oneAlone, `exchange_ms is ${waited} for exchanges of ${exchanges.join(' ms and ')} ms`);
   });
 }
 
-/** Returns 401 for the first token. */
-function refuseFirstToken(): UpstreamHandler {
-  let first: string | undefined;
-  return refuseBearer((token) => {
-    first ??= token;
-    return token === first;
-  });
-}
-
-/** Returns 403 for the first request: its token lacks a scope. */
-function refuseFirstScope(): UpstreamHandler {
-  const challenge = { 'www-authenticate': 'Bearer error="insufficient_scope", scope="write"' };
-  let isFirst = true;
-  return (request, response) => {
-    const handler = isFirst ? respond(403, '', challenge) : echo;
-    isFirst = false;
-    return handler(request, response);
-  };
-}
-
 test('logs failed requests but no successful ones if log.sample is 0', async (t) => {
-  const { app, authorization } = await startGateway(t, { top: { log: { sample: 0 } } });
-  await call(`${app.url}/github`, { headers: { authorization, 'x-request-id': 'good' } });
-  await call(`${app.url}/github`, { headers: { 'x-request-id': 'bad' } });
-  const ids = () => linesOf(app, 'request').map(({ request_id }) => request_id);
-  await eventually('the refusal is logged', () => ids().includes('bad'));
-  assert.deepEqual(ids(), ['bad']);
+  const { app, send } = await startGateway(t, { top: { log: { sample: 0 } } });
+  await send({ 'x-request-id': 'good' });
+  await send({ 'x-request-id': 'bad', authorization: '' });
+  const ids = (await app.logged('request')).map(({ request_id }) => request_id);
+  assert.deepEqual(ids, ['bad']);
 });
 
 test('logs once when an authorization server becomes unavailable, and once when it recovers', async (t) => {
-  const { app, authorizationServer } = await startGateway(t);
-  const newCaller = async () => {
-    const authorization = `Bearer ${await authorizationServer.mint()}`;
-    return (await call(`${app.url}/github`, { headers: { authorization } })).status;
-  };
+  const { app, authorizationServer, send } = await startGateway(t);
+  const newCaller = async () => (await send({ authorization: `Bearer ${await authorizationServer.mint()}` })).status;
   authorizationServer.behaviour = { kind: 'response', status: 500 };
   for (let i = 0; i < 5; i += 1) await newCaller();
-  const available = async () =>
-    (await app.metrics()).includes('cambist_authorization_server_available{authorization_server="local"} 1');
-  assert.equal(await available(), false);
+  const available = () => app.metric('cambist_authorization_server_available', { authorization_server: 'local' });
+  assert.equal(await available(), 0);
   authorizationServer.behaviour = { kind: 'issue' };
   await eventually('the server has recovered', async () => (await newCaller()) === 200);
-  assert.equal(await available(), true);
+  assert.equal(await available(), 1);
   const levels = app.logs
     .filter(({ msg }) => String(msg).startsWith('authorization server '))
     .map(({ level }) => level);
@@ -106,21 +78,12 @@ test('logs once when an authorization server becomes unavailable, and once when 
 });
 
 test('names the grant of requests that run as cambist itself, and counts them, cached or not', async (t) => {
-  const { app, authorization } = await startGateway(t, { route: { on_missing_subject: 'client_credentials' } });
-  for (const headers of [{}, {}, { authorization }]) await call(`${app.url}/github`, { headers, body: '{}' });
-  await eventually('the requests are logged', () => linesOf(app, 'request').length === 3);
-  assert.deepEqual(
-    linesOf(app, 'request').map(({ cache, grant }) => [cache, grant]),
-    [
-      ['miss', 'client_credentials'],
-      ['hit', 'client_credentials'],
-      ['miss', undefined],
-    ],
-  );
-  assert.deepEqual(
-    linesOf(app, 'exchange').map(({ grant }) => grant),
-    ['client_credentials', 'token_exchange'],
-  );
+  const { app, send } = await startGateway(t, { route: { on_missing_subject: 'client_credentials' } });
+  for (const headers of [{ authorization: '' }, { authorization: '' }, {}]) await send(headers, '{}');
+  const requests = (await app.logged('request', 3)).map(({ cache, grant }) => `${cache} ${grant}`);
+  assert.deepEqual(requests, ['miss client_credentials', 'hit client_credentials', 'miss undefined']);
+  const grants = (await app.logged('exchange', 2)).map(({ grant }) => grant);
+  assert.deepEqual(grants, ['client_credentials', 'token_exchange']);
   assert.equal(await app.metric('cambist_own_token_requests_total', { route: 'github' }), 2);
 });
 
@@ -129,11 +92,11 @@ async function decisionsOf(admin: string, after = 0): Promise<DecisionReport> {
 }
 
 test('shows the route, why it matched, the cache result, and audience and scope as asked for and as issued', async (t) => {
-  const { app, authorizationServer, authorization } = await startGateway(t, {
+  const { app, authorizationServer, send } = await startGateway(t, {
     route: { match: { path: '/github', methods: ['POST'] }, scope: 'read write', audience: 'github' },
   });
   authorizationServer.behaviour = { kind: 'issue', claims: { scope: 'read' } };
-  for (let i = 0; i < 2; i += 1) await call(`${app.url}/github`, { headers: { authorization }, body: '{}' });
+  for (let i = 0; i < 2; i += 1) await send({}, '{}');
   const { last, missed, decisions } = await decisionsOf(app.admin);
   assert.deepEqual([last, missed, decisions.length], [2, 0, 2]);
   const [miss, hit] = decisions;
@@ -148,9 +111,9 @@ test('shows the route, why it matched, the cache result, and audience and scope 
 });
 
 test('shows the audience of an issued token that is refused for it', async (t) => {
-  const { app, authorizationServer, authorization } = await startGateway(t);
+  const { app, authorizationServer, send } = await startGateway(t);
   authorizationServer.behaviour = { kind: 'issue', audience: ['other'] };
-  await call(`${app.url}/github`, { headers: { authorization }, body: '{}' });
+  await send();
   const [refused] = (await decisionsOf(app.admin)).decisions;
   assert.deepEqual([refused?.error, refused?.granted?.audience], ['ERR_ISSUED_TOKEN_AUDIENCE', ['other']]);
 });
@@ -178,10 +141,8 @@ test('names the error of a refused request, and the decisions after a number', a
   await call(`${app.url}/nowhere`);
   await call(`${app.url}/github`);
   const { decisions } = await decisionsOf(app.admin, 1);
-  assert.deepEqual(
-    decisions.map(({ number, route, status, error }) => [number, route, status, error]),
-    [[2, 'github', 401, 'ERR_SUBJECT_TOKEN_MISSING']],
-  );
+  const shown = decisions.map(({ number, route, status, error }) => [number, route, status, error]);
+  assert.deepEqual(shown, [[2, 'github', 401, 'ERR_SUBJECT_TOKEN_MISSING']]);
 });
 
 test('keeps the last decisions, and counts those that a slow reader missed', async (t) => {

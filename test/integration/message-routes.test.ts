@@ -18,7 +18,7 @@ async function startTools(t: TestContext, keys: Record<string, unknown> = {}) {
   gateway.app.reloadTo({ ...gateway.config, routes });
   const send = (body: string | Buffer, headers: Record<string, string> = {}) =>
     gateway.send({ 'content-type': 'application/json', ...headers }, body);
-  const scopes = () => gateway.authorizationServer.requests.map(({ form }) => form.get('scope'));
+  const scopes = () => gateway.authorizationServer.sent('scope');
   /** Nothing was sent anywhere. */
   const assertUnsent = () => assert.deepEqual([gateway.upstream.requests.length, scopes()], [0, []]);
   return { ...gateway, send, scopes, assertUnsent };

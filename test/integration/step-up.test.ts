@@ -33,7 +33,7 @@ async function startStepUp(t: TestContext, keys: Record<string, unknown> = {}, h
   };
   reload({});
   const send = (headers = {}, body: string | Buffer = 'hello') => gateway.send(headers, body);
-  const scopes = () => authorizationServer.requests.map(({ form }) => form.get('scope'));
+  const scopes = () => authorizationServer.sent('scope');
   /** Sets the response to exchanges for the wider token. */
   const respondToWider = (behaviour: Behaviour) => {
     authorizationServer.behaviour = ({ form }) =>

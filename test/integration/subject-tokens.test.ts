@@ -91,7 +91,7 @@ test('uses the token of a file, whatever callers send, and a renewed one at once
   assert.equal((await send({ authorization: 'Bearer token-of-a-caller', 'mcp-session-id': 'one' })).status, 200);
   const second = await write({ n: 2 }, 300);
   await send();
-  const sent = authorizationServer.requests.map(({ form }) => form.get('subject_token'));
+  const sent = authorizationServer.sent('subject_token');
   assert.deepEqual(sent, [first, second]);
   assert.ok(!JSON.stringify(upstream.requests.map(({ rawHeaders }) => rawHeaders)).includes('token-of-a-caller'));
   const expiry = await app.metric('cambist_credential_expiry_timestamp_seconds', {
@@ -113,10 +113,7 @@ test('uses client credentials for a caller without a credential, but not for one
   for (const headers of [{}, { authorization: '' }, { authorization: '  ' }] as Record<string, string>[]) {
     assert.equal((await send(headers)).status, 200);
   }
-  assert.deepEqual(
-    authorizationServer.requests.map(({ form }) => form.get('grant_type')),
-    ['client_credentials'],
-  );
+  assert.deepEqual(authorizationServer.sent('grant_type'), ['client_credentials']);
 });
 
 const OPAQUE = 'opaque-caller-token-1';

@@ -213,9 +213,6 @@ test('presents to each server only its own certificate', async (t) => {
   for (const { name, server } of sides) {
     const headers = { authorization: `Bearer ${await server.mint()}` };
     assert.equal((await call(`${app.url}/${name}`, { headers, body: '{}' })).status, 200);
-    assert.deepEqual(
-      server.requests.map(({ form }) => form.get('client_id')),
-      [name],
-    );
+    assert.deepEqual(server.sent('client_id'), [name]);
   }
 });
