@@ -115,14 +115,9 @@ test('the official client shows the error of MCP if a gateway removes its header
 test('refuses a body that the backend may read differently: batches, other encodings, ambiguous keys', async (t) => {
   const { send, assertUnsent, app } = await startTools(t);
   for (const [body, headers] of [
-    [`[${callOf('list')},${callOf('drop')}]`],
     [`[${callOf('list')}]`],
     ['name=drop'],
-    [''],
     ['{"method":"tools/call","params":{"name":"list"},"params":{"name":"drop"}}'],
-    ['{"method":"tools/call","params":{"name":"list","Name":"drop"}}'],
-    ['{"method":"tools/call","params":{"name":"list","name\\u0000":"drop"}}'],
-    ['{"method":"tools/call","params":{"name":"list"},"params ":{"name":"drop"}}'],
     [callOf('list'), { 'content-encoding': 'gzip' }],
     [callOf('list'), { 'content-type': 'application/json; charset=utf-7' }],
     [callOf('list'), { 'content-type': 'application/json; charset="utf-16"' }],

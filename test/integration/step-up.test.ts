@@ -78,7 +78,6 @@ for (const [condition, keys, challenge] of [
   ['the route allows another scope only', { step_up: ['x'] }, CHALLENGE],
   ['the route allows only one of two scopes', {}, 'Bearer error="insufficient_scope", scope="repo:write repo:admin"'],
   ['the token has the scope already', {}, 'Bearer error="insufficient_scope", scope="repo:read"'],
-  ['the challenge names no scope', {}, 'Bearer error="insufficient_scope"'],
   ['the challenge has another error', {}, 'Bearer error="invalid_token", scope="repo:write"'],
   ['the body is too large to retry', { retry_body_limit: '1KiB' }, CHALLENGE],
 ] as const) {
