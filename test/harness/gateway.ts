@@ -146,7 +146,7 @@ export async function startInboundGateway(t: TestContext, options: InboundGatewa
 const HELD = '/held';
 
 /** Echoes, and leaves requests of `openHandle` open. */
-export const echoOrStayOpen: UpstreamHandler = (request, response) => {
+const echoOrStayOpen: UpstreamHandler = (request, response) => {
   if (request.url !== HELD) return echo(request, response);
   response.writeHead(200).flushHeaders();
 };

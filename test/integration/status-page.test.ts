@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { parse } from 'yaml';
-import { startTestApp } from '../harness/app.ts';
+import { routeTo, startTestApp } from '../harness/app.ts';
 import { eventually } from '../harness/eventually.ts';
 import { startGateway } from '../harness/gateway.ts';
 import { call } from '../harness/http-call.ts';
@@ -89,12 +89,7 @@ test('shows the active config without any secret: values, misplaced names, param
     client_auth: { method: 'client_secret_basic', client_secret: source },
     extra_params: { api_key: parameter },
   });
-  const route = (name: string, keys: object) => ({
-    name,
-    match: { path: `/${name}` },
-    upstream: `https://mcp.example.com/${key}/mcp`,
-    ...keys,
-  });
+  const route = (name: string, keys: object) => routeTo(name, `https://mcp.example.com/${key}/mcp`, keys);
   const endpoint = `https://idp.example.com/endpoint?a=${keysQuery}`;
   const verify = { issuer: 'https://idp.example.com', jwks_uri: endpoint };
   const introspection = { authorization_server: 'by-file', endpoint };

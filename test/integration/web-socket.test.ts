@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
-import { createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { WebSocket } from 'undici';
+import { startBareUpstream } from '../harness/bare-upstream.ts';
 import { eventually, soon } from '../harness/eventually.ts';
 import { type Gateway, startGateway } from '../harness/gateway.ts';
 import { connectRaw, sendRaw } from '../harness/http-call.ts';
-import { serve } from '../harness/http-server.ts';
 import { startWebSocketServer } from '../harness/web-socket-server.ts';
 
 const LONG_BYTES = 16 * 1024 * 1024;
@@ -203,23 +202,17 @@ test('keeps a pipelined handshake out of the response to an earlier request', as
 });
 
 test('forwards bytes that a caller sends before the handshake response, in order and once', async (t) => {
-  const backend: { socket?: Socket; text: string } = { text: '' };
-  const server = createServer((socket) => {
-    backend.socket = socket;
-    socket.on('data', (chunk) => {
-      backend.text += chunk;
-    });
-  });
-  const { port } = await serve(t, server);
-  const gateway = await startGateway(t, { route: { upstream: `http://127.0.0.1:${port}` } });
+  const { origin, connections } = await startBareUpstream(t);
+  const gateway = await startGateway(t, { route: { upstream: origin } });
+  const received = () => connections[0]?.received ?? '';
   const client = await sendHandshake(gateway, 'early,');
   t.after(() => client.socket.destroy());
-  await eventually('the backend has the handshake', () => backend.text.includes('\r\n\r\n'));
+  await eventually('the backend has the handshake', () => received().includes('\r\n\r\n'));
   await delay(50);
   client.send('more,');
-  backend.socket?.write(`HTTP/1.1 101 Switching Protocols\r\n${UPGRADE}\r\n`);
+  connections[0]?.send(`HTTP/1.1 101 Switching Protocols\r\n${UPGRADE}\r\n`);
   await soon('the response', client.until('101 Switching'));
   client.send('late');
-  await eventually('all bytes have arrived', () => backend.text.endsWith('late'));
-  assert.equal(backend.text.slice(backend.text.indexOf('\r\n\r\n') + 4), 'early,more,late');
+  await eventually('all bytes have arrived', () => received().endsWith('late'));
+  assert.match(received(), /\r\n\r\nearly,more,late$/);
 });

@@ -39,21 +39,24 @@ function requireScope(form: URLSearchParams, scope: string): void {
   refuseUnless(isValid, 'invalid_scope', 'AADSTS70011: The provided value for scope is not valid.');
 }
 
+const authenticate = (request: SimulatedRequest, server: SimulatedServer) =>
+  authenticateAssertion(request, server, {
+    audience: server.tokenEndpoint,
+    algorithms: ['PS256', 'RS256'],
+    maxLifeSeconds: 600,
+    wrongAudience: new OAuthError(
+      401,
+      'invalid_client',
+      'AADSTS700023: Client assertion audience claim does not match.',
+    ),
+  });
+
 /** Entra ID: https://learn.microsoft.com/entra/identity-platform/v2-oauth2-on-behalf-of-flow */
 const entra: SimulationRules = {
   tokenPath: `${TENANT}/oauth2/v2.0/token`,
   async token(request, server) {
     const { form } = request;
-    const { header } = await authenticateAssertion(request, server, {
-      audience: server.tokenEndpoint,
-      algorithms: ['PS256', 'RS256'],
-      maxLifeSeconds: 600,
-      wrongAudience: new OAuthError(
-        401,
-        'invalid_client',
-        'AADSTS700023: Client assertion audience claim does not match.',
-      ),
-    });
+    const { header } = await authenticate(request, server);
     refuseUnless(header['x5t#S256'] !== undefined, 'invalid_client', 'AADSTS700027: no certificate', 401);
     const isBearer = singleValue(form, 'grant_type') === 'urn:ietf:params:oauth:grant-type:jwt-bearer';
     refuseUnless(isBearer, 'unsupported_grant_type', 'AADSTS70003');
@@ -161,11 +164,7 @@ const agentIdentity = (state = stateOf()): SimulationRules => ({
 /** The blueprint's token for an agent identity. */
 async function vouch(request: SimulatedRequest, server: SimulatedServer): Promise<Record<string, unknown>> {
   const { form } = request;
-  const { client } = await authenticateAssertion(request, server, {
-    audience: server.tokenEndpoint,
-    algorithms: ['PS256', 'RS256'],
-    maxLifeSeconds: 600,
-  });
+  const { client } = await authenticate(request, server);
   const isBlueprint = client === BLUEPRINT && singleValue(form, 'client_id') === BLUEPRINT;
   refuseUnless(isBlueprint, 'invalid_client', 'AADSTS700016: Application was not found.', 401);
   allow(form, ['scope', 'fmi_path']);
