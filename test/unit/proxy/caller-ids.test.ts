@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import {
   callerRequestId,
   callerTraceContext,
@@ -104,21 +103,6 @@ test('drops a tracestate that contains a credential and keeps the traceparent', 
     const raw = ['traceparent', TRACEPARENT, 'tracestate', `a=1,vendor=${token}`, name, token];
     assert.deepEqual(context(...raw), { traceparent: TRACEPARENT }, name);
   }
-});
-
-test('never returns text that a credential contains', () => {
-  const word = fc.stringMatching(/^[A-Za-z0-9._:-]{8,64}$/);
-  fc.assert(
-    fc.property(
-      word,
-      word,
-      fc.constantFrom('authorization', 'x-user-token', 'cookie', 'x-anything'),
-      (token, id, name) => {
-        const kept = requestId('x-request-id', id, name, `Bearer ${token}`) ?? '';
-        assert.ok(kept === '' || (!token.includes(kept) && kept === id));
-      },
-    ),
-  );
 });
 
 const NAMES = ['authorization', 'x-user-token'];
