@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
 import type { EventEmitter } from 'node:events';
 import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { buildConnector } from 'undici';
 import { ARRIVED_MS, link, OK, responseOf, testWays } from '../../../harness/bare-upstream.ts';
 import { eventually, soon } from '../../../harness/eventually.ts';
 import { abort, pauseFor, SERVED, throwIt } from '../../../harness/followed.ts';
+import { rawConnection } from '../../../harness/http-call.ts';
 
 /** The number of listeners for each event of a socket. */
 function listeners(socket: EventEmitter): (string | number)[][] {
@@ -117,22 +120,18 @@ testWays('hands over the connection and the bytes behind the headers after a 101
   const { socket } = followed;
   assert.ok(socket);
   assert.deepEqual(listeners(socket), listeners(await connected(origin)));
-  let text = '';
-  socket.setEncoding('latin1');
-  socket.on('data', (more: string) => {
-    text += more;
-  });
+  const raw = rawConnection(socket as Socket);
   socket.resume();
-  await eventually('the bytes behind the headers', () => text === 'HTTP/1.1 first');
+  await raw.until(/^HTTP\/1\.1 first$/);
   connections[0]?.send('second');
-  await eventually('the next bytes', () => text === 'HTTP/1.1 firstsecond');
+  await raw.until(/^HTTP\/1\.1 firstsecond$/);
   socket.write('third');
   await eventually('our bytes', () => received().endsWith('third'));
   await dispatcher.close();
   await dispatcher.destroy();
   assert.equal(socket.destroyed, false);
   connections[0]?.socket.end();
-  await soon('the close of the socket', new Promise((resolve) => socket.once('close', resolve)));
+  await soon('the close of the socket', raw.closed());
   assert.deepEqual(followed.events, ['start', 'upgrade 101']);
 });
 
@@ -144,15 +143,7 @@ testWays('hands over a connection that ended while paused, with all bytes before
   const { events, socket } = await ask({ upgrade: 'echo' }, { onStart: pauseFor(ARRIVED_MS) });
   await delay(ARRIVED_MS);
   assert.deepEqual([events, socket?.destroyed], [['start', 'upgrade 101'], false]);
-  let received = '';
-  socket?.on('data', (chunk) => {
-    received += chunk;
-  });
-  socket?.on('end', () => {
-    received += ', end';
-  });
-  socket?.resume();
-  await eventually('the end', () => received === 'first, end');
+  assert.equal(await soon('the end', text(socket as Duplex)), 'first');
 });
 
 testWays('fails a request and sends nothing more when the upstream switches protocols too early', async (start) => {
