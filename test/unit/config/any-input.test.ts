@@ -44,22 +44,16 @@ test('returns a config or errors when one part of a valid config is missing', ()
 });
 
 test('reads the same config whatever the order of keys and the syntax', () => {
-  const { config } = parseConfig(JSON.stringify(FULL), 'c');
-  assert.ok(config !== undefined);
+  const sorted = (text: string) => {
+    const { config } = parseConfig(text, 'c');
+    const byName = (one: { name: string }, other: { name: string }) => one.name.localeCompare(other.name);
+    return config && { ...config, authorizationServers: config.authorizationServers.toSorted(byName) };
+  };
+  const expected = sorted(JSON.stringify(FULL)) ?? assert.fail('no config');
   fc.assert(
     fc.property(fc.infiniteStream(fc.nat()), fc.boolean(), (numbers, asYaml) => {
       const shuffled = shuffleKeys(FULL, numbers);
-      const parsed = parseConfig(asYaml ? stringify(shuffled) : JSON.stringify(shuffled, null, 2), 'c').config;
-      const byName = (one: { name: string }, other: { name: string }) => one.name.localeCompare(other.name);
-      assert.ok(parsed !== undefined);
-      assert.deepEqual(
-        { ...parsed, authorizationServers: parsed.authorizationServers.toSorted(byName), routes: [] },
-        { ...config, authorizationServers: config.authorizationServers.toSorted(byName), routes: [] },
-      );
-      assert.deepEqual(
-        parsed.routes.map(({ name, match, upstream }) => ({ name, match, upstream })),
-        config.routes.map(({ name, match, upstream }) => ({ name, match, upstream })),
-      );
+      assert.deepEqual(sorted(asYaml ? stringify(shuffled) : JSON.stringify(shuffled, null, 2)), expected);
     }),
     { numRuns: propertyRuns(50) },
   );

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { loadConfig } from '../../../src/config/load.ts';
 import { formatProblem } from '../../../src/documents/config-node.ts';
-import { temporaryFolder } from '../../harness/lifetime.ts';
+import { temporaryFolder, writerInto } from '../../harness/lifetime.ts';
 import { ROUTE, VALID } from './sample.ts';
 
 async function problemsOfFile(file: string): Promise<string[]> {
@@ -39,21 +39,12 @@ test('reports a file that cannot be read', async (t) => {
   }
 });
 
-function withSecret(t: TestContext, value: string | undefined): void {
-  const before = process.env.CAMBIST_CLIENT_SECRET;
-  const set = (to: string | undefined): void => {
-    if (to === undefined) delete process.env.CAMBIST_CLIENT_SECRET;
-    else process.env.CAMBIST_CLIENT_SECRET = to;
-  };
-  set(value);
-  t.after(() => set(before));
-}
-
 test('warns of an unset environment variable, which is an error if the process needs it', async (t) => {
-  withSecret(t, undefined);
-  const file = join(temporaryFolder(t), 'c.yaml');
-  await writeFile(file, VALID);
-  const name = 'environment variable "CAMBIST_CLIENT_SECRET" is not set';
+  const { file } = writerInto(temporaryFolder(t))(
+    'c.yaml',
+    VALID.replace('CAMBIST_CLIENT_SECRET', 'CAMBIST_TEST_UNSET'),
+  );
+  const name = 'environment variable "CAMBIST_TEST_UNSET" is not set';
   for (const [needsVariables, severity, message] of [
     [false, 'warning', `${name} here: set it where cambist runs`],
     [true, 'error', `${name}: set it for this process`],
@@ -63,14 +54,14 @@ test('warns of an unset environment variable, which is an error if the process n
     const [problem, ...more] = problems;
     assert.deepEqual([problem?.severity, problem?.message, more], [severity, message, []]);
   }
-  withSecret(t, 'secret');
+  process.env.CAMBIST_TEST_UNSET = 'secret';
+  t.after(() => delete process.env.CAMBIST_TEST_UNSET);
   assert.ok((await loadConfig(file, { needsVariables: true })).config);
 });
 
 test('reads a large file completely', async (t) => {
-  withSecret(t, 'x');
-  const file = join(temporaryFolder(t), 'c.yaml');
-  await writeFile(file, `${VALID}# ${'x'.repeat(200_000)}é\n`);
+  const text = `version: 1\n${ROUTE}    credential: none\n# ${'x'.repeat(200_000)}é\n`;
+  const { file } = writerInto(temporaryFolder(t))('c.yaml', text);
   const { config, problems } = await loadConfig(file);
   assert.deepEqual(problems, []);
   assert.equal(config?.routes.length, 1);

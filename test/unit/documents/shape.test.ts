@@ -168,7 +168,7 @@ test('quotes a key with unusual characters in a path', () => {
   );
 });
 
-test('refuses a header with two roles', () => {
+test('refuses a header with two roles, or that is reserved for HTTP', () => {
   const table = `
 host_header: mcp-session-id
 → 13:14: host_header: is also the session header: use another header
@@ -179,19 +179,13 @@ session: { header: authorization }
 defaults: { subject_token: { header: Mcp-Session-Id } }
 → 13:38: defaults.subject_token.header: is also the session header: use another header
     subject_token: { header: x-a }\\nhost_header: X-A
-→ 13:30: routes[0].subject_token.header: is also the host header: use another header`;
+→ 13:30: routes[0].subject_token.header: is also the host header: use another header
+    subject_token: { header: Host }\\nsession: { header: TE }
+→ 13:30: routes[0].subject_token.header: "host" is reserved for HTTP itself: use another header
+→ 14:20: session.header: "te" is reserved for HTTP itself: use another header
+host_header: Connection
+→ 13:14: host_header: "connection" is reserved for HTTP itself: use another header`;
   assertProblems(table, (lines) => problemsOf(VALID + lines));
-});
-
-test('refuses headers that are reserved for HTTP', () => {
-  for (const name of ['Host', 'Connection', 'Transfer-Encoding', 'Content-Length', 'TE']) {
-    const reserved = `"${name.toLowerCase()}" is reserved for HTTP itself: use another header`;
-    assert.deepEqual(problemsOf(`${VALID}    subject_token: { header: ${name} }\nsession: { header: ${name} }\n`), [
-      `13:30: routes[0].subject_token.header: ${reserved}`,
-      `14:20: session.header: ${reserved}`,
-    ]);
-    assert.deepEqual(problemsOf(`${VALID}host_header: ${name}\n`), [`13:14: host_header: ${reserved}`]);
-  }
 });
 
 const KEYS = ['upstream', 'match', 'name', 'scope', 'resource', 'timeouts', 'authorization_server'];
