@@ -2,7 +2,6 @@ import { existsSync } from 'node:fs';
 import { cp, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import {
   cachedInstall,
   IN_NODE_MODULES,
@@ -18,7 +17,7 @@ import {
 import { runProgram } from '../harness/run-command.ts';
 
 /** Everything that the suites of this folder install. Each throws if a tool is missing, or a registry is unreachable. */
-const here = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
+const here = (name: string): string => join(import.meta.dirname, name);
 
 /** The official suite with its own Node, because it requires a newer Node than cambist. @returns its folder */
 export const installConformance = () => installNpm('conformance', here('conformance/suite'));

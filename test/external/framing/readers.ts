@@ -1,15 +1,13 @@
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { buffer } from 'node:stream/consumers';
 import type { TestContext } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { eventually } from '../../harness/eventually.ts';
-import { freePort } from '../../harness/http-server.ts';
+import { freePort, startHttpServer } from '../../harness/http-server.ts';
+import { temporaryFolder } from '../../harness/lifetime.ts';
+import { startServer } from '../../harness/server-process.ts';
 import { installGoReader, installPythonReaders, installTomcat } from '../installs.ts';
 
 /** A request as a server has read it. */
@@ -28,22 +26,23 @@ export interface Reader {
 /** Java compiles its program first. */
 const START_MS = 120_000;
 
-const here = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
+const here = (name: string): string => join(import.meta.dirname, name);
 
 export const READERS: Record<string, (t: TestContext) => Promise<Reader>> = {
   node: startNode,
-  go: startGo,
+  go: async (t) => startProgram(t, await installGoReader()),
   nginx: startNginx,
   gunicorn: startPython('gunicorn', '-'),
   // uvicorn has two parsers.
   'uvicorn-h11': startPython('uvicorn', 'h11'),
   'uvicorn-httptools': startPython('uvicorn', 'httptools'),
-  tomcat: startTomcat,
+  tomcat: async (t) =>
+    startProgram(t, 'java', '-XX:TieredStopAtLevel=1', '-cp', await installTomcat(), here('tomcat/Reader.java')),
 };
 
 async function startNode(t: TestContext): Promise<Reader> {
   const requests: Read[] = [];
-  const server: Server = createServer(async (request, response) => {
+  const server = await startHttpServer(async (request, response) => {
     const body = await buffer(request).catch(() => undefined);
     if (body === undefined) return;
     const { method = '', url = '' } = request;
@@ -51,35 +50,19 @@ async function startNode(t: TestContext): Promise<Reader> {
     response.setHeader('content-length', 2);
     response.end('ok');
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  t.after(() => {
-    server.close();
-    server.closeAllConnections();
-  });
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, requests };
-}
-
-async function startGo(t: TestContext): Promise<Reader> {
-  return startProgram(t, await installGoReader(), []);
+  t.after(server.close);
+  return { url: server.url, requests };
 }
 
 function startPython(...server: string[]): (t: TestContext) => Promise<Reader> {
   return async (t) =>
-    startProgram(t, join(await installPythonReaders(), 'python'), [here('python/reader.py'), ...server]);
-}
-
-async function startTomcat(t: TestContext): Promise<Reader> {
-  return startProgram(t, 'java', ['-XX:TieredStopAtLevel=1', '-cp', await installTomcat(), here('tomcat/Reader.java')]);
+    startProgram(t, join(await installPythonReaders(), 'python'), here('python/reader.py'), ...server);
 }
 
 /** Starts a program that prints its port on the first line, and each request that it reads on a further line. */
-async function startProgram(t: TestContext, command: string, args: readonly string[]): Promise<Reader> {
-  const directory = mkdtempSync(join(tmpdir(), 'cambist-reader-'));
-  const child = spawn(command, args, { cwd: directory, stdio: ['ignore', 'pipe', 'inherit'] });
-  t.after(() => {
-    child.kill();
-    rmSync(directory, { recursive: true, force: true });
-  });
+async function startProgram(t: TestContext, command: string, ...args: readonly string[]): Promise<Reader> {
+  const child = spawn(command, args, { cwd: temporaryFolder(t), stdio: ['ignore', 'pipe', 'inherit'] });
+  t.after(() => child.kill());
   const requests: Read[] = [];
   let port = 0;
   createInterface(child.stdout).on('line', (line) => {
@@ -94,26 +77,18 @@ async function startProgram(t: TestContext, command: string, args: readonly stri
 async function startNginx(t: TestContext): Promise<Reader> {
   const behind = await startNode(t);
   const port = await freePort();
-  const directory = mkdtempSync(join(tmpdir(), 'cambist-nginx-'));
+  const cwd = temporaryFolder(t);
   const folders = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
-  const paths = folders.map((kind) => `${kind}_temp_path ${join(directory, kind)};`).join(' ');
+  const paths = folders.map((kind) => `${kind}_temp_path ${join(cwd, kind)};`).join(' ');
   writeFileSync(
-    join(directory, 'nginx.conf'),
-    `daemon off; master_process off; pid ${directory}/pid; error_log stderr; events {}
+    join(cwd, 'nginx.conf'),
+    `daemon off; master_process off; pid ${cwd}/pid; error_log stderr; events {}
 http { access_log off; ${paths}
   server { listen 127.0.0.1:${port}; location / { proxy_pass ${behind.url}; } } }\n`,
   );
-  const args = ['-p', directory, '-c', join(directory, 'nginx.conf'), '-e', 'stderr'];
-  const child = spawn('nginx', args, { stdio: ['ignore', 'ignore', 'inherit'] });
-  child.once('error', (error) => {
-    throw new Error('nginx is missing: apt-get install nginx-light', { cause: error });
-  });
-  t.after(() => {
-    child.kill();
-    rmSync(directory, { recursive: true, force: true });
-  });
   const url = `http://127.0.0.1:${port}`;
-  await eventually('nginx listens', () => fetch(url).then(Boolean, () => false));
+  const args = ['-p', cwd, '-c', 'nginx.conf', '-e', 'stderr'];
+  t.after((await startServer({ command: 'nginx', args, cwd, readyUrl: url })).close);
   behind.requests.length = 0;
   return { url, requests: behind.requests };
 }
