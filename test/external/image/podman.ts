@@ -1,11 +1,8 @@
-import { execFile } from 'node:child_process';
 import { chmod } from 'node:fs/promises';
-import { promisify } from 'node:util';
 import type { Launch } from '../../harness/cambist-process.ts';
+import { runProgram, succeeded } from '../../harness/run-command.ts';
 
 export const IMAGE = 'cambist:test';
-
-const MAX_OUTPUT_BYTES = 64 * 1024 * 1024;
 
 /** The restrictions of `deploy/pod.yaml`: a read-only root file system and no capabilities. */
 export const RESTRICTED = [
@@ -20,8 +17,7 @@ export const LIMITS = ['--ulimit=nofile=8192:8192', '--ulimit=nproc=4096:4096'];
 
 /** Runs a podman command. @returns its standard output @throws Error with the output if the command fails */
 export async function podman(...args: readonly string[]): Promise<string> {
-  const { stdout } = await promisify(execFile)('podman', [...args], { maxBuffer: MAX_OUTPUT_BYTES });
-  return stdout;
+  return succeeded(await runProgram('podman', args));
 }
 
 /** Runs a shell command whose standard input is the image's root file system as a tar archive. */
@@ -29,10 +25,7 @@ async function overRoot(commandLine: string, image: string): Promise<string> {
   const id = (await podman('create', ...LIMITS, image)).trim();
   try {
     const exported = 'set -o pipefail; podman export "$0" | ';
-    const { stdout } = await promisify(execFile)('bash', ['-c', exported + commandLine, id], {
-      maxBuffer: MAX_OUTPUT_BYTES,
-    });
-    return stdout;
+    return succeeded(await runProgram('bash', ['-c', exported + commandLine, id]));
   } finally {
     await podman('rm', id);
   }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
-import { runProgram } from '../../harness/run-command.ts';
+import { runProgram, succeeded } from '../../harness/run-command.ts';
 import { entriesOf, LIMITS, RESTRICTED } from './podman.ts';
 
 const IMAGE = 'cambist-redirect:test';
@@ -24,12 +24,11 @@ async function startPod(t: TestContext) {
 test('redirects with no capability but NET_ADMIN, and gives the same rules a second time', async (t) => {
   const run = await startPod(t);
   const list = () => run([...ADMIN, '--entrypoint=nft'], IMAGE, '-y', 'list', 'ruleset');
-  const first = await run(ADMIN, IMAGE, ...RULES);
-  assert.equal(first.code, 0, first.stderr);
-  assert.match(first.stdout, /^cambist-redirect: redirected TCP to ports 443 80 except that of user 65532/);
+  const first = succeeded(await run(ADMIN, IMAGE, ...RULES));
+  assert.match(first, /^cambist-redirect: redirected TCP to ports 443 80 except that of user 65532/);
   const { stdout: rules } = await list();
   assert.match(rules, /tcp dport 443 redirect to :15443\n\t\ttcp dport 80 redirect to :15080/);
-  assert.equal((await run(ADMIN, IMAGE, ...RULES)).code, 0);
+  succeeded(await run(ADMIN, IMAGE, ...RULES));
   assert.equal((await list()).stdout, rules);
 });
 
