@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { StatusReport } from '../../../src/admin/status-report.ts';
-import type { Lifetime } from '../../harness/lifetime.ts';
+import { keepParts, type Lifetime } from '../../harness/lifetime.ts';
 import { type McpSetupConfig, startMcpSetup } from '../../harness/mcp-setup.ts';
 import { monitoredPort, type Prometheus, podAddress, startPrometheus } from '../prometheus/prometheus.ts';
 import { QUICKENED, readRuleGroups } from '../prometheus/rules.ts';
@@ -57,9 +57,9 @@ async function main(args: string[]): Promise<number> {
 
 /** Runs all scenarios. @returns the report of each, by its name */
 async function rehearse(): Promise<ReadonlyMap<string, string>> {
-  const closing: (() => Promise<unknown>)[] = [];
+  const lifetime = keepParts();
   try {
-    const { bed, prometheus, callers } = await setUp((close) => void closing.push(close));
+    const { bed, prometheus, callers } = await setUp(lifetime);
     const reports = new Map<string, string>();
     for (const [index, scenario] of SCENARIOS.entries()) {
       const text = formatObservation(await run(scenario, bed, prometheus, callers));
@@ -68,15 +68,14 @@ async function rehearse(): Promise<ReadonlyMap<string, string>> {
     }
     return reports;
   } finally {
-    for (const close of closing.reverse()) await close();
+    await lifetime.close();
   }
 }
 
-async function setUp(onClose: (close: () => Promise<unknown>) => void) {
+async function setUp(lifetime: Lifetime) {
   const monitored = monitoredPort();
   const address = podAddress();
   let config: McpSetupConfig = {};
-  const lifetime: Lifetime = { after: (close) => onClose(async () => close()) };
   const setup = await startMcpSetup(lifetime, {
     change: (written) => {
       config = { version: 1, listen: '127.0.0.1:0', ...written, admin: `${address}:${monitored.port}` };
@@ -91,9 +90,8 @@ async function setUp(onClose: (close: () => Promise<unknown>) => void) {
   await setup.cambist.waitForLog(({ msg }) => msg === 'config reloaded');
   const clientSecret = await readFile(join(setup.cambist.directory, 'client-secret'), 'utf8');
   const callers = startCallers(setup);
-  onClose(callers.stop);
-  const prometheus = await startPrometheus(readRuleGroups(), monitored, address);
-  onClose(prometheus.close);
+  lifetime.after(callers.stop);
+  const prometheus = await startPrometheus(lifetime, readRuleGroups(), monitored, address);
   await prometheus.waitUntil('no alert is pending', SETTLE_TIMEOUT_MS, async () => isHealthy(prometheus));
   const bed: TestBed = { setup, lifetime, gate, clientSecret, config };
   return { bed, prometheus, callers };

@@ -1,23 +1,14 @@
-import { spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import type { Readable } from 'node:stream';
 import { stringify } from 'yaml';
-import { eventually, soon } from '../../harness/eventually.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { freePort } from '../../harness/http-server.ts';
+import { keepParts, type Lifetime, temporaryFolder } from '../../harness/lifetime.ts';
+import { startServer } from '../../harness/server-process.ts';
 import { type Manifest, readManifest } from '../../integration/deploy/manifests.ts';
 import type { Pod } from '../cluster/objects.ts';
 import { prometheusProgram, QUICKENED, quicken, type RuleGroup } from './rules.ts';
-
-/** The target that the Prometheus Operator derives from deploy/podmonitor.yaml and deploy/pod.yaml. */
-interface MonitoredPort {
-  readonly port: number;
-  readonly path: string;
-  /** The target's labels, as the operator sets them. */
-  readonly labels: Readonly<Record<string, string>>;
-}
 
 interface PodMonitor extends Manifest {
   readonly spec: { readonly podMetricsEndpoints: readonly { port: string; path: string }[] };
@@ -25,8 +16,10 @@ interface PodMonitor extends Manifest {
 
 const NAMESPACE = 'agents';
 
-/** Finds the pod's port by the name in the PodMonitor. */
-export function monitoredPort(): MonitoredPort {
+type MonitoredPort = ReturnType<typeof monitoredPort>;
+
+/** The target that the Prometheus Operator derives from deploy/podmonitor.yaml and deploy/pod.yaml. */
+export function monitoredPort() {
   const monitor = readManifest<PodMonitor>('podmonitor.yaml');
   const pod = readManifest<Manifest & Pod>('pod.yaml');
   const endpoint = monitor.spec.podMetricsEndpoints[0];
@@ -39,6 +32,7 @@ export function monitoredPort(): MonitoredPort {
   return {
     port: port.containerPort,
     path: endpoint.path,
+    /** The target's labels, as the operator sets them. */
     labels: {
       job: `${NAMESPACE}/${monitor.metadata.name}`,
       namespace: NAMESPACE,
@@ -74,7 +68,6 @@ interface Target {
 export type Prometheus = Awaited<ReturnType<typeof startPrometheus>>;
 
 const POLL_MS = 200;
-const START_TIMEOUT_MS = 120_000;
 
 /** The shortest quickened range of the rules contains six scrapes. */
 const SCRAPE_INTERVAL = '1s';
@@ -83,56 +76,23 @@ const SCRAPE_INTERVAL = '1s';
  * A real Prometheus that scrapes one cambist and evaluates our rules, in quickened time.
  * @param address of the pod
  */
-export async function startPrometheus(groups: readonly RuleGroup[], monitored: MonitoredPort, address: string) {
-  const directory = await mkdtemp(join(tmpdir(), 'cambist-prometheus-'));
-  await writeFile(join(directory, 'rules.yaml'), stringify({ groups: quicken(groups, QUICKENED) }));
-  await writeFile(join(directory, 'prometheus.yaml'), stringify(configuration(monitored, address)));
-  const child = spawn(
-    prometheusProgram('prometheus'),
-    [
-      `--config.file=${join(directory, 'prometheus.yaml')}`,
-      `--storage.tsdb.path=${join(directory, 'data')}`,
-      '--web.listen-address=127.0.0.1:0',
-      '--log.format=json',
-    ],
-    { stdio: ['ignore', 'ignore', 'pipe'], cwd: directory },
-  );
-  const exited = new Promise<void>((resolve) => {
-    child.once('close', () => resolve());
-    child.once('error', () => resolve());
-  });
-  const close = async (): Promise<void> => {
-    child.kill('SIGKILL');
-    await exited;
-    await rm(directory, { recursive: true, force: true });
-  };
-  try {
-    const listening = await soon('Prometheus listens', listeningAddress(child.stderr), START_TIMEOUT_MS);
-    const prometheus = createClient(`http://${listening}`, close);
-    await prometheus.waitUntil('Prometheus is ready', START_TIMEOUT_MS, async () => {
-      const answer = await fetch(`${prometheus.url}/-/ready`);
-      await answer.text();
-      return answer.ok;
-    });
-    return prometheus;
-  } catch (error) {
-    await close();
-    throw error;
-  }
-}
-
-/** Prometheus chooses a free port. Its log names it. */
-function listeningAddress(log: Readable): Promise<string> {
-  const said: string[] = [];
-  return new Promise((resolve, reject) => {
-    createInterface({ input: log })
-      .on('line', (line) => {
-        said.push(line);
-        const address = /"address":"([\d.]+:[1-9]\d*)"/.exec(line)?.[1];
-        if (address !== undefined) resolve(address);
-      })
-      .once('close', () => reject(new Error(`Prometheus exited:\n${said.join('\n')}`)));
-  });
+export async function startPrometheus(
+  t: Lifetime,
+  groups: readonly RuleGroup[],
+  monitored: MonitoredPort,
+  address: string,
+) {
+  const parts = keepParts();
+  t.after(parts.close);
+  const cwd = temporaryFolder(parts);
+  await writeFile(join(cwd, 'rules.yaml'), stringify({ groups: quicken(groups, QUICKENED) }));
+  await writeFile(join(cwd, 'prometheus.yaml'), stringify(configuration(monitored, address)));
+  const listen = `127.0.0.1:${await freePort()}`;
+  const args = ['--config.file=prometheus.yaml', '--storage.tsdb.path=data', `--web.listen-address=${listen}`];
+  const url = `http://${listen}`;
+  const command = prometheusProgram('prometheus');
+  parts.keep(await startServer({ command, args, cwd, readyUrl: `${url}/-/ready`, stopSignal: 'SIGKILL' }));
+  return createClient(url);
 }
 
 function configuration(monitored: MonitoredPort, address: string): object {
@@ -150,7 +110,7 @@ function configuration(monitored: MonitoredPort, address: string): object {
   };
 }
 
-function createClient(url: string, close: () => Promise<void>) {
+function createClient(url: string) {
   async function ask<T>(path: string): Promise<T> {
     const answer = await fetch(`${url}/api/v1/${path}`);
     const body = (await answer.json()) as { status: string; error?: string; data: T };
@@ -163,7 +123,6 @@ function createClient(url: string, close: () => Promise<void>) {
     return [...new Set(names)].sort();
   };
   return {
-    url,
     /** @throws Error if Prometheus refuses the query */
     query: async (promql: string) =>
       (await ask<{ result: Sample[] }>(`query?query=${encodeURIComponent(promql)}`)).result,
@@ -177,6 +136,5 @@ function createClient(url: string, close: () => Promise<void>) {
         throw new Error(`${error.message}; alerts: ${states.join(', ') || 'none'}`);
       });
     },
-    close,
   };
 }

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { parse, stringify } from 'yaml';
 import { startFakeSetup } from '../../harness/fake-setup.ts';
+import { temporaryFolder } from '../../harness/lifetime.ts';
+import { runProgram, succeeded } from '../../harness/run-command.ts';
 import { prometheusProgram, QUICKENED, quicken, readRuleGroups } from './rules.ts';
 
 interface RuleTests {
@@ -19,31 +19,29 @@ const RULES_FILE = 'cambist.rules.yaml';
 
 const groups = readRuleGroups();
 const testFiles = readdirSync(RULE_TESTS);
-const directory = mkdtempSync(join(tmpdir(), 'cambist-rules-'));
-after(() => rmSync(directory, { recursive: true }));
+const directory = temporaryFolder({ after });
 cpSync(RULE_TESTS, directory, { recursive: true });
 writeFileSync(join(directory, RULES_FILE), stringify({ groups }));
 
-const promtool = (...args: string[]): string =>
-  execFileSync(prometheusProgram('promtool'), args, {
-    cwd: directory,
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+const promtool = async (...args: string[]): Promise<string> =>
+  succeeded(await runProgram(prometheusProgram('promtool'), args, { cwd: directory }));
 
-test('promtool accepts the rules, all of them', () => {
+test('promtool accepts the rules, all of them', async () => {
   const count = groups.flatMap(({ rules }) => rules).length;
-  assert.match(promtool('check', 'rules', '--lint-fatal', RULES_FILE), new RegExp(`SUCCESS: ${count} rules found`));
+  assert.match(
+    await promtool('check', 'rules', '--lint-fatal', RULES_FILE),
+    new RegExp(`SUCCESS: ${count} rules found`),
+  );
 });
 
-test('promtool accepts the quickened rules', () => {
+test('promtool accepts the quickened rules', async () => {
   writeFileSync(join(directory, 'quickened.rules.yaml'), stringify({ groups: quicken(groups, QUICKENED) }));
-  assert.match(promtool('check', 'rules', '--lint-fatal', 'quickened.rules.yaml'), /SUCCESS/);
+  assert.match(await promtool('check', 'rules', '--lint-fatal', 'quickened.rules.yaml'), /SUCCESS/);
 });
 
 for (const file of testFiles) {
-  test(`the rules pass test/external/prometheus/rules/${file}`, () => {
-    assert.match(promtool('test', 'rules', file), /SUCCESS/);
+  test(`the rules pass test/external/prometheus/rules/${file}`, async () => {
+    assert.match(await promtool('test', 'rules', file), /SUCCESS/);
   });
 }
 
@@ -65,9 +63,8 @@ test('promtool accepts /metrics after requests, refusals and failures', async (t
   await setup.call({ path: '/nowhere' });
   setup.authorizationServer.behaviour = { kind: 'response', status: 503 };
   await setup.call({ headers: await setup.bearer() });
-  const { status, stdout, stderr } = spawnSync(prometheusProgram('promtool'), ['check', 'metrics'], {
+  const checked = await runProgram(prometheusProgram('promtool'), ['check', 'metrics'], {
     input: await setup.cambist.metrics(),
-    encoding: 'utf8',
   });
-  assert.deepEqual({ status, stdout, stderr }, { status: 0, stdout: '', stderr: '' });
+  assert.deepEqual(checked, { code: 0, stdout: '', stderr: '' });
 });

@@ -67,8 +67,7 @@ async function startWatchedSetup(t: TestContext) {
     },
   });
   t.after(await startLoad(setup));
-  const prometheus = await startPrometheus(readRuleGroups(), monitored, address);
-  t.after(prometheus.close);
+  const prometheus = await startPrometheus(t, readRuleGroups(), monitored, address);
   return {
     setup,
     prometheus,
