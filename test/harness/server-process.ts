@@ -10,7 +10,7 @@ export interface ServerOptions {
   args: readonly string[];
   env?: Readonly<Record<string, string>>;
   cwd: string;
-  /** Returns 200 when the server is ready. A function looks in another way. */
+  /** Returns 200 when the server is ready. A function looks in another way, and may throw. */
   readyUrl: string | (() => Promise<boolean>);
   /** The only trusted CA of an https `readyUrl`, in PEM format. */
   ca?: string;
@@ -42,7 +42,7 @@ export async function startServer(options: ServerOptions) {
     failure = new Error(`"${command}" is missing: install it to run this test`, { cause: error });
   });
   const deadlineMs = Date.now() + startTimeoutMs;
-  while (!(await isUp())) {
+  while (!(await isUp().catch(() => false))) {
     const hasExited = child.exitCode !== null || child.signalCode !== null;
     if (failure === undefined && !hasExited && Date.now() < deadlineMs) {
       await delay(POLL_INTERVAL_MS);
@@ -64,8 +64,6 @@ async function isReady(url: string, ca: string | undefined): Promise<boolean> {
     const { statusCode, body } = await request(url, { dispatcher });
     await body.dump();
     return statusCode === 200;
-  } catch {
-    return false;
   } finally {
     await dispatcher.close();
   }

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { RunningApp } from '../../harness/app.ts';
 import { eventually } from '../../harness/eventually.ts';
-import { startCluster } from './cluster.ts';
 import { findStore, STORE_KINDS } from './programs.ts';
 import {
   RECONNECT_MS,
@@ -12,8 +11,8 @@ import {
   waitUntilReady,
   waitUntilRefused,
 } from './revoking.ts';
-import { startSentinel } from './sentinel.ts';
 import { startStore } from './store-process.ts';
+import { startCluster, startSentinel } from './topologies.ts';
 
 const NAMES = ['cambist:{records}', 'cambist:{records}:values'];
 /** Replaces every record. */

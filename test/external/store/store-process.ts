@@ -1,11 +1,9 @@
-import { execFile } from 'node:child_process';
-import { appendFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { appendFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import type { CertificateAuthority } from '../../harness/certificates.ts';
 import { freePort } from '../../harness/http-server.ts';
-import type { Lifetime } from '../../harness/lifetime.ts';
+import { keepParts, type Lifetime, temporaryFolder } from '../../harness/lifetime.ts';
+import { runProgram, succeeded } from '../../harness/run-command.ts';
 import { type ServerProcess, startServer } from '../../harness/server-process.ts';
 import { findStore, type StorePrograms } from './programs.ts';
 
@@ -26,42 +24,24 @@ export interface StoreOptions {
 
 export type StoreProcess = Awaited<ReturnType<typeof startStore>>;
 
-const run = promisify(execFile);
-
 /** A password of the harness alone. */
 const ADMIN = { username: 'harness', password: 'harness-admin-password' };
 
 const ADMIN_LINE = `user ${ADMIN.username} on >${ADMIN.password} ~* &* +@all`;
 
-const CLI_MS = 60_000;
-/** Another process may take a port between the choice and the start. */
-const PORT_TRIES = 3;
-
 /** Starts one server, which keeps nothing on disk. @throws Error with its output, if it exits */
 export async function startStore(t: Lifetime, options: StoreOptions = {}) {
-  for (let tries = 1; ; tries += 1) {
-    try {
-      const store = await startOnce(options);
-      t.after(store.close);
-      return store;
-    } catch (error) {
-      const isTaken = error instanceof Error && error.message.includes('Address already in use');
-      if (!isTaken || options.port !== undefined || tries === PORT_TRIES) throw error;
-    }
-  }
-}
-
-async function startOnce(options: StoreOptions) {
+  const parts = keepParts();
+  t.after(parts.close);
   const { programs = findStore('valkey'), tls, user, aclFile, args = [] } = options;
   const hasUsers = user !== undefined || aclFile !== undefined;
   const port = options.port ?? (await freePort());
-  const directory = await mkdtemp(join(tmpdir(), 'cambist-store-'));
+  const directory = temporaryFolder(parts);
   const lines = [...(await baseConfig(options, port, directory)), ...(options.config ?? [])];
   const file = join(directory, 'store.conf');
   await writeFile(file, `${lines.join('\n')}\n`, { mode: 0o600 });
   if (aclFile !== undefined) await appendFile(aclFile, `${ADMIN_LINE}\n`);
-  const env: NodeJS.ProcessEnv = { ...process.env, ...programs.env };
-  if (hasUsers) env.REDISCLI_AUTH = ADMIN.password;
+  const env = { ...programs.env, ...(hasUsers && { REDISCLI_AUTH: ADMIN.password }) };
   let server: ServerProcess | undefined;
   const launch = async (): Promise<void> => {
     server = await startServer({
@@ -70,32 +50,18 @@ async function startOnce(options: StoreOptions) {
       cwd: directory,
       env: programs.env,
       // Another server on this port has another file.
-      readyUrl: async () => (await ask('INFO', 'server').catch(() => '')).includes(file),
+      readyUrl: async () => (await ask('INFO', 'server')).includes(file),
       stopSignal: 'SIGKILL',
     });
+    parts.keep(server);
   };
   const cliArgs = ['-p', String(port), ...(tls === undefined ? [] : ['--tls', '--cacert', join(directory, 'ca.pem')])];
   if (hasUsers) cliArgs.push('--user', ADMIN.username);
-  const cli = async (...args: readonly string[]): Promise<string> => {
-    const { stdout } = await run(programs.cli, ['--no-auth-warning', ...cliArgs, ...args], {
-      env,
-      timeout: CLI_MS,
-      maxBuffer: 64 * 1024 * 1024,
-    });
-    return stdout.trimEnd();
-  };
+  const cli = async (...args: readonly string[]): Promise<string> =>
+    succeeded(await runProgram(programs.cli, ['--no-auth-warning', ...cliArgs, ...args], { env })).trimEnd();
   const ask = (...command: readonly string[]): Promise<string> => cli('-e', ...command);
   const kill = async (): Promise<void> => server?.close();
-  const close = async (): Promise<void> => {
-    await kill();
-    await rm(directory, { recursive: true, force: true });
-  };
-  try {
-    await launch();
-  } catch (error) {
-    await close();
-    throw error;
-  }
+  await launch();
   return {
     port,
     /** Runs a command as an administrator. @throws Error with the error of the store */
@@ -111,7 +77,7 @@ async function startOnce(options: StoreOptions) {
       await kill();
       await launch();
     },
-    close,
+    close: parts.close,
   };
 }
 

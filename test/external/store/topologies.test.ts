@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { startCluster } from './cluster.ts';
 import { type Replicas, startReplicas, waitUntilShared } from './replicas.ts';
 import { startRevoking, waitUntilInSync, waitUntilReady, waitUntilRefused } from './revoking.ts';
-import { startSentinel } from './sentinel.ts';
+import { startCluster, startSentinel } from './topologies.ts';
 
 /** Replicas read everything again once a minute, whatever was lost. */
 const FAILOVER_MS = 90_000;
