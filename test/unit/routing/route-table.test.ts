@@ -83,6 +83,8 @@ const github = routeOf('github', { host: 'github.tools.svc', path: '/mcp' });
 const wildcard = routeOf('wildcard', { host: '*.tools.svc', path: '/mcp' });
 const any = routeOf('any', { path: '/' });
 
+const DISGUISED = 'some servers read the request path or the MCP name as one that has other routes';
+
 test('says why a route does not take a request', () => {
   const host = 'github.tools.svc';
   for (const [route, url, hosts, taken, why] of [
@@ -95,13 +97,7 @@ test('says why a route does not take a request', () => {
     [wildcard, '/mcp/x', [host], github, 'the host of "github" is more specific'],
     [any, '/mcp/x', [host], wildcard, 'the host of "wildcard" is more specific'],
     [any, '/mcp/x', [host], plain, 'the path of "plain" is longer'],
-    [
-      any,
-      '/%6dcp',
-      [host],
-      undefined,
-      'some servers read the request path or the MCP name as one that has other routes',
-    ],
+    [any, '/%6dcp', [host], undefined, DISGUISED],
   ] as const) {
     assert.equal(whyNot(route, parseRequestTarget(url, hosts), taken), why);
   }

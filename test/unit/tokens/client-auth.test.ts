@@ -6,7 +6,7 @@ import type { ClientAuth } from '../../../src/config/authorization-server.ts';
 import { authenticateClient } from '../../../src/tokens/client-auth.ts';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
-import { failsWith, folderOf, jwtOf, serverOf } from './sample.ts';
+import { failsWith, folderOf, jwtOf, secretJwt, serverOf } from './sample.ts';
 
 const ISSUER = 'https://idp.example.com';
 const clock = createFakeClock();
@@ -142,17 +142,6 @@ for (const [what, text, fields] of useless) {
 }
 
 const SECRET = 'a-secret-of-some-length-that-is-enough-for-the-longest-of-the-hashes';
-
-function secretJwt(file: string, fields: { alg?: string; assertionAudience?: string } = {}): ClientAuth {
-  return {
-    method: 'client_secret_jwt',
-    clientSecret: { file },
-    alg: 'HS256',
-    assertionAudience: undefined,
-    assertionLifetimeMs: 60_000,
-    ...fields,
-  };
-}
 
 for (const alg of ['HS256', 'HS384', 'HS512']) {
   test(`signs an assertion with the client secret and ${alg}`, async (t) => {

@@ -1,5 +1,5 @@
 import type { TestContext } from 'node:test';
-import type { AuthorizationServer } from '../../../src/config/authorization-server.ts';
+import type { AuthorizationServer, ClientAuth } from '../../../src/config/authorization-server.ts';
 import type { Chain, Credential, Route, SubjectTokenSource, TokenTarget } from '../../../src/config/route.ts';
 import type { SubjectVerification } from '../../../src/config/verification.ts';
 import type { ErrorCode } from '../../../src/error-catalogue.ts';
@@ -34,6 +34,18 @@ export function serverOf(fields: Partial<AuthorizationServer> = {}): Authorizati
     timeoutMs: 5000,
     tls: undefined,
     dpop: false,
+    ...fields,
+  };
+}
+
+/** A client that signs with the secret in a file. */
+export function secretJwt(file: string, fields: { alg?: string; assertionAudience?: string } = {}): ClientAuth {
+  return {
+    method: 'client_secret_jwt',
+    clientSecret: { file },
+    alg: 'HS256',
+    assertionAudience: undefined,
+    assertionLifetimeMs: 60_000,
     ...fields,
   };
 }

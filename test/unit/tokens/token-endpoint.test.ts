@@ -15,6 +15,7 @@ import {
   endpointContext,
   failsWith,
   folderOf,
+  secretJwt,
   serverOf,
   targetOf,
   tokenRequestOf,
@@ -205,16 +206,8 @@ test('treats use_dpop_nonce with a missing or malformed nonce as a refusal', asy
 });
 
 test('sends a new client assertion with the retry', async (t) => {
-  const secret = { file: folderOf(t).write('secret', 'a-secret-of-some-length-for-hs256') };
-  const { fake, exchange } = await setUpDpop(t, {
-    clientAuth: {
-      method: 'client_secret_jwt',
-      clientSecret: secret,
-      alg: 'HS256',
-      assertionAudience: undefined,
-      assertionLifetimeMs: 60_000,
-    },
-  });
+  const file = folderOf(t).write('secret', 'a-secret-of-some-length-for-hs256');
+  const { fake, exchange } = await setUpDpop(t, { clientAuth: secretJwt(file) });
   fake.queue.push(wantsNonce('one'));
   await exchange();
   const [first, second] = fake.requests.map(({ form }) => decodeJwt(form.get('client_assertion') ?? '').jti);
