@@ -36,6 +36,7 @@ test('refuses a body that is not exactly one message and says why', () => {
     ['{', /not valid JSON/],
     ['\ufeff{}', /not valid JSON/],
     ['null', /not a JSON-RPC message/],
+    ['"tools/call"', /not a JSON-RPC message/],
     ['[{"method":"ping"}]', /batch/],
     ['{"method":1}', /method of its message is not a string/],
     ['{"method":"tools/call","params":{"name":["delete_repo"]}}', /"name" of its message/],

@@ -180,6 +180,7 @@ describe('a JWT-SVID', () => {
   const refused: readonly (readonly [what: string, response: Buffer])[] = [
     ['no token', Buffer.alloc(0)],
     ['an empty token', message([1, message([1, ID])])],
+    ['a malformed response', Buffer.from([0x0a, 0x7f])],
     ['a malformed token', message([1, message([1, ID], [2, 'a.b.c'])])],
     ['a token with a line end', message([1, message([1, ID], [2, `${jwtSvid(claims)}\r\nx: y`])])],
     ['a token that is too long', token({ more: 'x'.repeat(16_384) })],
@@ -188,7 +189,6 @@ describe('a JWT-SVID', () => {
     ['another subject', token({ sub: workload })],
     ['a SPIFFE ID that is invalid', message([1, message([1, 'me'], [2, jwtSvid({ ...claims, sub: 'me' })])])],
     ['no expiry', token({ exp: undefined })],
-    ['an expiry in words', token({ exp: 'never' })],
     ['an expiry as text', token({ exp: String(claims.exp) })],
     ['an expiry in the past', token({ exp: Math.floor(now / 1000) - 1 })],
   ];
@@ -204,8 +204,7 @@ const VALID: readonly (readonly [string, string, string])[] = [
   ['spiffe://trust_domain-0.a/Path_1.b-C', 'trust_domain-0.a', '/Path_1.b-C'],
   ['spiffe://10.0.0.1/a', '10.0.0.1', '/a'],
   ['spiffe://a..b/c', 'a..b', '/c'],
-  ['spiffe://td/...', 'td', '/...'],
-  ['spiffe://td/.a/..b/c.', 'td', '/.a/..b/c.'],
+  ['spiffe://td/.a/..b/.../c.', 'td', '/.a/..b/.../c.'],
   [`spiffe://${'t'.repeat(255)}/a`, 't'.repeat(255), '/a'],
   [`spiffe://td/${'a'.repeat(2036)}`, 'td', `/${'a'.repeat(2036)}`],
 ];
@@ -213,20 +212,12 @@ const VALID: readonly (readonly [string, string, string])[] = [
 const INVALID: readonly (readonly [why: string, id: string])[] = [
   ['empty', ''],
   ['another scheme', 'https://td/a'],
+  ['no scheme', 'td/a'],
+  ['one slash', 'spiffe:/td/a'],
   ['a scheme in upper case', 'SPIFFE://td/a'],
   ['an empty trust domain', 'spiffe:///a'],
   ['a trust domain in upper case', 'spiffe://Td/a'],
-  ['a user', 'spiffe://user@td/a'],
-  ['a port', 'spiffe://td:8080/a'],
-  ['an escape in the trust domain', 'spiffe://t%64/a'],
-  ['a trailing slash', 'spiffe://td/a/'],
-  ['an empty segment', 'spiffe://td//a'],
-  ['a dot segment', 'spiffe://td/./a'],
-  ['last two dots', 'spiffe://td/..'],
-  ['an escape in the path', 'spiffe://td/%61'],
-  ['a query', 'spiffe://td/a?b'],
   ['a space before', ' spiffe://td/a'],
-  ['a line end after', 'spiffe://td/a\n'],
   ['a trust domain of 256 characters', `spiffe://${'t'.repeat(256)}/a`],
   ['more than 2048 characters', `spiffe://td/${'a'.repeat(2037)}`],
 ];
@@ -240,6 +231,22 @@ describe('a SPIFFE ID', () => {
   for (const [why, id] of INVALID) {
     test(`with ${why} is invalid`, () => assert.equal(parseSpiffeId(id), undefined));
   }
+
+  test('with another character, an empty segment or a dot segment anywhere is invalid', () => {
+    const others = Array.from({ length: 0x180 }, (_, code) => String.fromCharCode(code)).filter(
+      (one) => !/[\w.-]/.test(one),
+    );
+    for (const wrong of [...others, '/.', '/..']) {
+      for (const id of [
+        `spiffe://td${wrong}`,
+        `spiffe://td${wrong}/a`,
+        `spiffe://td/a${wrong}`,
+        `spiffe://td/a${wrong}/b`,
+      ]) {
+        assert.equal(parseSpiffeId(id), undefined, JSON.stringify(id));
+      }
+    }
+  });
 });
 
 /** As Node prints the names of a certificate. */

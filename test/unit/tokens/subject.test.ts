@@ -37,6 +37,7 @@ const malformed: [header: string, values: string[], code?: ErrorCode][] = [
   ['authorization', ['Bearer']],
   ['authorization', ['Bearer ']],
   ['authorization', ['Bearer a b']],
+  ['authorization', ['Bearer a,b']],
   ['authorization', ['Bearer =a']],
   ['authorization', ['Bearer tökén']],
   ['authorization', ['Bearer a', 'Bearer a']],
