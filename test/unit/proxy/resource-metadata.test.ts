@@ -1,32 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Route } from '../../../src/config/route.ts';
 import { metadataUrl, resourceMetadata } from '../../../src/proxy/resource-metadata.ts';
 import { describedResource, parseRequestTarget } from '../../../src/routing/request-target.ts';
-import { configOf } from '../../harness/app.ts';
+import { routeOf, SERVER } from '../config/sample.ts';
 
 const WELL_KNOWN = '/.well-known/oauth-protected-resource';
 
-/** A route of a config with two authorization servers, one of them without an issuer. */
-function routeWith(keys: Record<string, unknown>): Route {
-  const client = { client_id: 'c', client_auth: { method: 'none' } };
-  const route = {
-    name: 'r',
-    match: { path: '/github' },
-    upstream: 'https://g.example.com',
-    authorization_server: 'main',
-  };
-  const { routes } = configOf({
-    authorization_servers: {
-      main: { issuer: 'https://idp.example.com/realm', ...client },
-      bare: { token_endpoint: 'https://bare.example.com/token', ...client },
-    },
-    routes: [{ ...route, ...keys }],
-  });
-  return routes[0] ?? assert.fail('no route');
-}
-
-const exchange = routeWith({});
+const UPSTREAM = 'upstream: https://g.example.com\n';
+const exchange = routeOf(UPSTREAM);
+const WITHOUT_ISSUER = SERVER.replace(/issuer: .*/, 'token_endpoint: https://bare.example.com/token');
+const bare = routeOf(UPSTREAM, WITHOUT_ISSUER);
 const credentialHeaders = new Set(['authorization', 'x-user-token']);
 const client = (host: string, url = '/', ...more: string[]) => {
   return { url, rawHeaders: ['Host', host, ...more], credentialHeaders };
@@ -56,16 +39,15 @@ test('names the URL that the client used', () => {
 });
 
 test('lists each issuer of several routes once', () => {
-  const other = { ...exchange, credential: routeWith({ credential: 'client_credentials' }).credential };
-  const none = routeWith({ authorization_server: 'bare' });
-  const metadata = resourceMetadata([none, exchange, other], '/x', client('h')) ?? '';
-  assert.deepEqual(JSON.parse(metadata).authorization_servers, ['https://idp.example.com/realm']);
+  const other = routeOf(`${UPSTREAM}credential: client_credentials\n`);
+  const metadata = resourceMetadata([bare, exchange, other], '/x', client('h')) ?? '';
+  assert.deepEqual(JSON.parse(metadata).authorization_servers, ['https://idp.example.com/realms/agents']);
 });
 
 test('returns no metadata without a known issuer or a usable host', () => {
-  assert.equal(resourceMetadata([routeWith({ authorization_server: 'bare' })], '/x', client('h')), undefined);
-  assert.equal(metadataUrl(routeWith({ authorization_server: 'bare' }), '/x', client('h')), undefined);
-  assert.equal(metadataUrl(routeWith({ credential: 'none' }), '/x', client('h')), undefined);
+  assert.equal(resourceMetadata([bare], '/x', client('h')), undefined);
+  assert.equal(metadataUrl(bare, '/x', client('h')), undefined);
+  assert.equal(metadataUrl(routeOf(`${UPSTREAM}credential: none\n`), '/x', client('h')), undefined);
   for (const host of ['h"', 'h" evil="1', 'a b', 'user@h', 'h/x', 'h:80:80', '', `${'x'.repeat(254)}`, 'h\\']) {
     assert.equal(metadataUrl(exchange, '/github', client(host)), undefined, host);
   }
