@@ -132,7 +132,7 @@ test('reads the authority and the trust folder, relative to the folder of the co
   }
 });
 
-for (const [lines, problem] of [
+for (const [lines, problem, host = 'host: mcp.example.com'] of [
   ['intercept: { ca: corporate }', /intercept\.ca: must be ephemeral, \{ dir: \/path \}, or/],
   ['intercept: { ca: { certificate: { file: a } } }', /intercept\.ca/],
   ['intercept: { ca: { dir: "" } }', /intercept\.ca/],
@@ -146,9 +146,10 @@ for (const [lines, problem] of [
   ['intercept: { listen: ["127.0.0.1:443", "0.0.0.0:443"] }', /\[1\]: is also the address of intercept.listen\[0\]/],
   ['intercept: { listen: ["443"] }', /listen\[0\]: must be host:port/],
   ['listen: unix:/run/c.sock\nintercept: {}', /warning: intercept: has no effect: listen is a Unix socket/],
+  ['intercept: {}', /warning: intercept: has no effect: no route has match\.host/, 'methods: [GET]'],
 ] as const) {
-  test(`reports ${JSON.stringify(lines)}`, () => {
-    const problems = problemsOf(withIntercept(lines));
+  test(`reports ${JSON.stringify(lines)}, with ${host}`, () => {
+    const problems = problemsOf(withIntercept(lines, host));
     assert.equal(problems.length, 1, problems.join('\n'));
     assert.match(problems[0] ?? '', problem);
   });
@@ -161,11 +162,6 @@ test('intercepts nothing by default, and reads where connections arrive that wer
     { kind: 'tcp', host: '127.0.0.1', port: 443 },
     { kind: 'tcp', host: '::1', port: 443 },
   ]);
-});
-
-test('warns where no route has a host', () => {
-  const [problem] = problemsOf(withIntercept('intercept: {}', 'methods: [GET]'));
-  assert.match(problem ?? '', /warning: intercept: has no effect: no route has match\.host/);
 });
 
 const auditOf = (lines: string) => configOf(`${VALID}audit: ${lines}\n`).audit;

@@ -51,14 +51,11 @@ const PROBLEMS: readonly (readonly [transmitter: object, RegExp, more?: object])
   [{ ...FILE, poll_interval: '100ms' }, /poll_interval: must be at least 250ms/],
   [{ delivery: 'push', poll_interval: '10s' }, /poll_interval: has no meaning for push/, LISTEN],
   [FILE, /idp: missing key "poll_endpoint": set it to the "endpoint_url"/],
-  ...['authorization_server', 'scope', 'poll_endpoint', 'authorization'].map((key) => {
-    const value = key === 'authorization' ? { file: '/a' } : 'idp';
-    return [
-      { backchannel_logout: true, [key]: value },
-      new RegExp(`${key}: has no meaning without delivery`),
-      LISTEN,
-    ] as const;
-  }),
+  [
+    { ...BY_SERVER, ...FILE, delivery: undefined, scope: 'a', poll_endpoint: POLL, backchannel_logout: true },
+    /server: has no .*authorization: has no .*scope: has no .*poll_endpoint: has no meaning without delivery/s,
+    LISTEN,
+  ],
   [{ delivery: 'push' }, /missing key "listen": a transmitter sends to cambist, so set the address for it/],
   [{ backchannel_logout: true }, /missing key "listen"/],
   [FILE, /signals\.listen: has no effect: no transmitter sends to cambist: remove it/, LISTEN],
