@@ -18,6 +18,7 @@ import { skippedTime } from '../harness/fake-clock.ts';
 import { neverRespond, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { startGateway } from '../harness/gateway.ts';
 import { assertProblem, type CallOptions, call, connectRaw } from '../harness/http-call.ts';
+import { openTunnel } from '../harness/intercepted.ts';
 import { temporaryFolder, writerInto } from '../harness/lifetime.ts';
 
 const BILLING = { service_account: 'team-a/billing' };
@@ -47,12 +48,8 @@ async function start(t: TestContext, { route = {}, agents, top, metadata = { kin
     const all = { authorization: gateway.authorization, ...own, ...headers };
     return call(`${gateway.app.url}${path}`, { agent, headers: all } as never);
   };
-  const sendConnect = async (target: string, agentToken?: string) => {
-    const connection = await connectRaw(gateway.app.url);
-    const own = agentToken === undefined ? '' : `X-Agent-Token: ${agentToken}\r\n`;
-    connection.send(`CONNECT ${target} HTTP/1.1\r\nHost: ${target}\r\n${own}\r\n`);
-    return connection;
-  };
+  const sendConnect = (target: string, agentToken?: string) =>
+    openTunnel(gateway.app.url, target, agentToken && `X-Agent-Token: ${agentToken}\r\n`);
   return { ...gateway, cluster, tokenOf, billing, support, send, sendConnect };
 }
 
@@ -107,12 +104,11 @@ test('refuses every token that is not one of a known agent', async (t) => {
 
 test('is not ready until it has fetched the keys that verify agents', async (t) => {
   const { cluster, app } = await start(t, { metadata: { kind: 'response', status: 500 } });
-  const readiness = async () => (await call(`${app.admin}/readyz`)).text;
-  const failed = '"agents.token":"ERR_STS_UNAVAILABLE"';
-  await eventually('the attempt has failed', async () => (await readiness()).includes(failed));
+  const keys = async () => (await app.readiness()).checks['agents.token'];
+  await eventually('the attempt has failed', async () => (await keys()) === 'ERR_STS_UNAVAILABLE');
   assert.match(app.logText(), /"check":"agents.token".*its metadata at .* returned status 500/);
   cluster.metadataBehaviour = { kind: 'document' };
-  await eventually('cambist is ready', async () => /"ready":true/.test(await readiness()));
+  await eventually('cambist is ready', async () => (await app.readiness()).ready);
 });
 
 test('an agent has its identities by each of several issuers, and no other', async (t) => {
@@ -467,7 +463,6 @@ test('requests inside a CONNECT have its agent, whatever their own headers say',
     [support, billing, 403],
   ] as const) {
     const connection = await sendConnect(`${INSIDE.host}:80`, outer);
-    await connection.until('Established\r\n\r\n');
     const lines = [`Host: ${INSIDE.host}`, `X-Agent-Token: ${inner}`, 'Connection: close'];
     const text = await connection.ask(requestText(gateway, '/github', ...lines));
     assert.match(text, new RegExp(`HTTP/1.1 ${status} `));
@@ -481,7 +476,6 @@ test('no copy of the token of a CONNECT goes upstream from inside of it', async 
     const gateway = await start(t, { route: { match: INSIDE, credential } });
     const { billing, upstream } = gateway;
     const connection = await gateway.sendConnect(`${INSIDE.host}:80`, billing);
-    await connection.until('Established\r\n\r\n');
     const host = `Host: ${INSIDE.host}`;
     connection.send(requestText(gateway, '/', host, `X-Copy: token=${billing}`, `Cookie: agent=${billing}`));
     await connection.until('HTTP/1.1 200 OK');

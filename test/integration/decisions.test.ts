@@ -102,11 +102,10 @@ test('refuses every client while the file of the secret has only white space', a
 test('is not ready until it has read the secret once', async (t) => {
   const file = join(temporaryFolder(t), 'secret');
   const { app } = await startGateway(t, secretIn(file));
-  const readiness = async () => (await call(`${app.admin}/readyz`)).text;
-  const failed = /"decisions.http.secret":"ERR_CREDENTIAL_UNAVAILABLE"/;
-  await eventually('the attempt has failed', async () => failed.test(await readiness()));
+  const secret = async () => (await app.readiness()).checks['decisions.http.secret'];
+  await eventually('the attempt has failed', async () => (await secret()) === 'ERR_CREDENTIAL_UNAVAILABLE');
   writeFileSync(file, DECISION_SECRET);
-  await eventually('cambist is ready', async () => /"ready":true/.test(await readiness()));
+  await eventually('cambist is ready', async () => (await app.readiness()).ready);
 });
 
 test('a decision by name is for that route alone', async (t) => {

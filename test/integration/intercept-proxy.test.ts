@@ -4,13 +4,13 @@ import { test } from 'node:test';
 import { ProxyAgent, request, WebSocket } from 'undici';
 import { startTestApp } from '../harness/app.ts';
 import { soon } from '../harness/eventually.ts';
-import { connectRaw } from '../harness/http-call.ts';
 import {
   assertNothingSent,
   failures,
   get,
   INTERCEPTED,
   type InterceptedGateway,
+  openTunnel,
   startIntercepted,
 } from '../harness/intercepted.ts';
 import { startWebSocketServer } from '../harness/web-socket-server.ts';
@@ -154,11 +154,9 @@ test('tunnels to public names that a wildcard allows, and to no address, interna
     forward_proxy: { connect: ['*:1', '*.tools.svc:2', 'r.example.com:3'] },
   });
   const statusOf = async (target: string): Promise<string> => {
-    const connection = await connectRaw(app.url);
-    connection.send(`CONNECT ${target} HTTP/1.1\r\n\r\n`);
-    const all = await soon(target, connection.until(/^HTTP\/1\.1 \d{3}/));
+    const connection = await openTunnel(app.url, target);
     connection.socket.destroy();
-    return all.slice(9, 12);
+    return connection.received().slice(9, 12);
   };
   for (const [status, targets] of [
     // No such names exist: 502 says that the tunnel was allowed.

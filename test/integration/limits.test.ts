@@ -11,6 +11,7 @@ import type { Behaviour } from '../harness/fake-authorization-server.ts';
 import { echo, neverRespond, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { type Gateway, startGateway, startInboundGateway } from '../harness/gateway.ts';
 import { assertProblem, call, connectRaw } from '../harness/http-call.ts';
+import { openTunnel } from '../harness/intercepted.ts';
 
 /** Two backends. The first never responds. */
 async function startBackends(t: TestContext, limits: Record<string, unknown>) {
@@ -57,11 +58,7 @@ test('counts all routes to one backend together', async (t) => {
 
 test('counts tunnels to one authority together', async (t) => {
   const { app, healthy } = await startBackends(t, { max_in_flight_per_upstream: 1 });
-  const open = async () => {
-    const connection = await connectRaw(app.url);
-    connection.send(`CONNECT 127.0.0.1:${healthy.port} HTTP/1.1\r\n\r\n`);
-    return connection;
-  };
+  const open = () => openTunnel(app.url, `127.0.0.1:${healthy.port}`);
   const first = await open();
   await first.until('200 Connection Established');
   assert.match(await soon('the refusal', (await open()).closed()), /^HTTP\/1\.1 503 [\s\S]*ERR_OVERLOADED/);
