@@ -3,9 +3,8 @@ import { generateKeyPairSync, type KeyObject, type webcrypto } from 'node:crypto
 import { type TestContext, test } from 'node:test';
 import { decodeJwt, decodeProtectedHeader } from 'jose';
 import * as oauth from 'oauth4webapi';
-import type { TokenRequest } from '../harness/fake-authorization-server.ts';
+import { startFakeAuthorizationServer, type TokenRequest } from '../harness/fake-authorization-server.ts';
 import { startGateway } from '../harness/gateway.ts';
-import { call } from '../harness/http-call.ts';
 import { temporaryFolder, writerInto } from '../harness/lifetime.ts';
 import { words } from '../harness/words.ts';
 
@@ -56,17 +55,11 @@ async function sendBoth(
 ): Promise<{ ours: TokenRequest; theirs: TokenRequest }> {
   const [keys, reference] = METHODS[method] ?? assert.fail();
   const client_auth = { method, ...keys(writerInto(temporaryFolder(t))) };
-  const {
-    app,
-    authorizationServer: fake,
-    upstream,
-    config,
-    authorization,
-    subjectToken,
-  } = await startGateway(t, { route });
+  const fake = await startFakeAuthorizationServer(t);
   const local = { issuer: fake.issuer, client_id: 'cambist', client_auth, ...server };
-  app.reloadTo({ ...config, authorization_servers: { local } });
-  const { status, text } = await call(`${app.url}/github`, { headers: { authorization }, body: '{}' });
+  const top = { authorization_servers: { local } };
+  const { upstream, subjectToken, send } = await startGateway(t, { authorizationServer: fake, route, top });
+  const { status, text } = await send({}, '{}');
   assert.equal(status, 200, text);
 
   const as = { issuer: fake.issuer, token_endpoint: fake.tokenEndpoint };

@@ -1,12 +1,11 @@
 import type { TestContext } from 'node:test';
 import type { RunningApp } from '../../harness/app.ts';
 import { eventually } from '../../harness/eventually.ts';
+import { LOGOUT, postEvent, postLogout } from '../../harness/fake-transmitter.ts';
 import { echo } from '../../harness/fake-upstream.ts';
-import { call } from '../../harness/http-call.ts';
 import { startWebSocketServer } from '../../harness/web-socket-server.ts';
 import { type ReplicaOptions, startReplicas } from './replicas.ts';
 
-const LOGOUT = { 'http://schemas.openid.net/event/backchannel-logout': {} };
 const CREDENTIAL_CHANGE = 'https://schemas.openid.net/secevent/caep/event-type/credential-change';
 /** A loaded machine reconnects late. */
 export const RECONNECT_MS = 60_000;
@@ -57,16 +56,12 @@ export async function startRevoking(
     event,
     /** Ends a session, by a signal to one replica: for the session, and for tokens of its user that name none. */
     async logout(replica: number, sub: string, sid: string): Promise<number> {
-      const logout_token = await signed('logout+jwt', sub, { events: LOGOUT, sid });
-      const body = new URLSearchParams({ logout_token }).toString();
-      const headers = { 'content-type': 'application/x-www-form-urlencoded' };
-      return (await call(`${apps[replica]?.signals}/logout/idp`, { method: 'POST', headers, body })).status;
+      const token = await signed('logout+jwt', sub, { events: LOGOUT, sid });
+      return (await postLogout(apps[replica]?.signals, token)).status;
     },
     /** Revokes all tokens of a user, by a signal to one replica. */
     async push(replica: number, sub: string): Promise<number> {
-      const body = await event(sub);
-      const headers = { 'content-type': 'application/secevent+jwt' };
-      return (await call(`${apps[replica]?.signals}/events/idp`, { method: 'POST', headers, body })).status;
+      return (await postEvent(apps[replica]?.signals, await event(sub))).status;
     },
   };
 }
