@@ -9,9 +9,10 @@ import { type CambistProcess, startCambist } from '../../harness/cambist-process
 import { secretClient } from '../../harness/fake-authorization-server.ts';
 import { freePort } from '../../harness/http-server.ts';
 import { startMcpBackend } from '../../harness/mcp-fixture/server.ts';
-import { runCommand } from '../../harness/run-command.ts';
+import { runCommand, succeeded } from '../../harness/run-command.ts';
 import { startServer } from '../../harness/server-process.ts';
-import { runEnvoy } from '../envoy/envoy.ts';
+import { startDataPlane } from '../dataplanes/data-plane.ts';
+import { envoy } from '../dataplanes/planes.ts';
 import { installConformance } from '../installs.ts';
 import { differences, tally, withoutForeignHost } from './compare.ts';
 import { REVISIONS, type Revision, runSuite, type SuiteResult } from './suite.ts';
@@ -56,11 +57,8 @@ interface Run {
 
 /** Starts an Envoy that asks cambist about each request. @returns its URL */
 async function startAsking(t: TestContext, { configFile }: CambistProcess): Promise<string> {
-  const port = await freePort();
-  const { code, stdout, stderr } = await runCommand(['snippet', 'envoy', '--config', configFile]);
-  assert.equal(code, 0, stderr);
-  await runEnvoy(t, stdout.replace('address: 0.0.0.0, port_value: 8080', `address: 127.0.0.1, port_value: ${port}`));
-  return `http://127.0.0.1:${port}`;
+  const printed = succeeded(await runCommand(['snippet', 'envoy', '--config', configFile]));
+  return startDataPlane(t, envoy, printed, '/mcp');
 }
 
 /**
@@ -127,13 +125,8 @@ async function startServerEverything(t: TestContext): Promise<Server> {
   const url = `http://127.0.0.1:${port}/mcp`;
   const env = { PORT: String(port), GATE_ISSUER: issuer, GATE_JWKS_URI: jwksUri, GATE_AUDIENCE: url };
   const args = ['--import', import.meta.resolve('tsx'), '--import', GATE, PROGRAM, 'streamableHttp'];
-  const isUp = () =>
-    fetch(url).then(
-      ({ status }) => status === 401,
-      () => false,
-    );
-  const server = await startServer({ command: process.execPath, args, env, cwd: '.', readyUrl: isUp });
-  t.after(server.close);
+  const readyUrl = async () => (await fetch(url)).status === 401;
+  t.after((await startServer({ command: process.execPath, args, env, cwd: '.', readyUrl })).close);
   return { url };
 }
 

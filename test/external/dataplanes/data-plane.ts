@@ -28,25 +28,14 @@ export interface Snippet {
   readonly port: number;
 }
 
-/** Runs a snippet as it is, but for addresses. @returns its URL */
-export async function startDataPlane(t: Lifetime, plane: DataPlane, text: string): Promise<string> {
+/** Runs a snippet as it is, but for addresses. @param path of a route @returns its URL */
+export async function startDataPlane(t: Lifetime, plane: DataPlane, text: string, path = '/github'): Promise<string> {
   const [folder, port] = [temporaryFolder(t), await freePort()];
   const [command, ...args] = await plane.prepare({ text, folder, port });
   const url = `http://127.0.0.1:${port}`;
   // Traefik listens before it knows its routes.
-  const isReady = () =>
-    fetch(`${url}/github`).then(
-      ({ status }) => status !== 404,
-      () => false,
-    );
-  const options = {
-    command,
-    args,
-    cwd: folder,
-    env: { HOME: folder },
-    readyUrl: isReady,
-    stopSignal: 'SIGKILL',
-  } as const;
+  const readyUrl = async () => (await fetch(url + path)).status !== 404;
+  const options = { command, args, cwd: folder, env: { HOME: folder }, readyUrl, stopSignal: 'SIGKILL' } as const;
   t.after((await startServer(options)).close);
   return url;
 }

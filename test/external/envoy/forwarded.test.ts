@@ -7,13 +7,23 @@ import { createCertificateAuthority, listenerTls } from '../../harness/certifica
 import { startGateway } from '../../harness/gateway.ts';
 import { freePort } from '../../harness/http-server.ts';
 import { temporaryFolder, writerInto } from '../../harness/lifetime.ts';
-import { socketAddress, startEnvoy, typed } from './envoy.ts';
+import { startServer } from '../../harness/server-process.ts';
+import { envoy } from '../dataplanes/planes.ts';
 
 const BILLING = 'spiffe://example.org/ns/team-a/sa/billing';
 const SUPPORT = 'spiffe://example.org/ns/team-b/sa/support';
 const PROXY = 'spiffe://example.org/ns/mesh/sa/gateway';
 
 const authority = createCertificateAuthority();
+
+/** An address of this machine. */
+const socketAddress = (port: number) => ({ socket_address: { address: '127.0.0.1', port_value: port } });
+
+/** A typed extension of Envoy's API. @param type without its package `envoy.extensions` */
+const typed = (type: string, fields: object) => ({
+  '@type': `type.googleapis.com/envoy.extensions.${type}`,
+  ...fields,
+});
 
 /**
  * cambist behind Envoy, with mutual TLS on both sides.
@@ -57,32 +67,30 @@ async function start(t: TestContext, details: string) {
     },
     http_filters: [{ name: 'envoy.filters.http.router', typed_config: typed('filters.http.router.v3.Router', {}) }],
   });
-  await startEnvoy(t, {
-    listeners: [
+  const listener = {
+    address: socketAddress(port),
+    filter_chains: [
       {
-        address: socketAddress(port),
-        filter_chains: [
-          {
-            transport_socket: tls('Downstream', pair('envoy', server)),
-            filters: [{ name: 'envoy.filters.network.http_connection_manager', typed_config: manager }],
-          },
-        ],
+        transport_socket: tls('Downstream', pair('envoy', server)),
+        filters: [{ name: 'envoy.filters.network.http_connection_manager', typed_config: manager }],
       },
     ],
-    clusters: [
-      {
-        name: 'cambist',
-        connect_timeout: '5s',
-        load_assignment: {
-          cluster_name: 'cambist',
-          endpoints: [
-            { lb_endpoints: [{ endpoint: { address: socketAddress(Number(new URL(gateway.app.url).port)) } }] },
-          ],
-        },
-        transport_socket: tls('Upstream', pair('client', client)),
-      },
-    ],
-  });
+  };
+  const endpoint = { address: socketAddress(Number(new URL(gateway.app.url).port)) };
+  const cluster = {
+    name: 'cambist',
+    connect_timeout: '5s',
+    load_assignment: { cluster_name: 'cambist', endpoints: [{ lb_endpoints: [{ endpoint }] }] },
+    transport_socket: tls('Upstream', pair('client', client)),
+  };
+  const admin = await freePort();
+  const bootstrap = {
+    admin: { address: socketAddress(admin) },
+    static_resources: { listeners: [listener], clusters: [cluster] },
+  };
+  const [command, ...args] = await envoy.prepare({ text: JSON.stringify(bootstrap), folder, port });
+  const readyUrl = `http://127.0.0.1:${admin}/ready`;
+  t.after((await startServer({ command, args, cwd: folder, readyUrl })).close);
 
   /** Sends a request of a client to Envoy. @returns the status and the error code */
   async function get(id: string | undefined, forged?: string) {
