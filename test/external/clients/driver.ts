@@ -2,13 +2,17 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { type AgentClient, type AgentSdk, REPLY } from '../../harness/agent-client.ts';
+import { deferred } from '../../harness/eventually.ts';
 
 export type Driver = ReturnType<typeof startDriver>;
 
 export interface VisitingSdk {
   readonly name: string;
-  connect(url: string, token: string, visit: (url: string) => Promise<void>): Promise<AgentClient>;
+  connect(url: string, token: string, visit: Visit): Promise<AgentClient>;
 }
+
+/** Opens a URL as a user does. */
+type Visit = (url: string) => Promise<void>;
 
 type Mode = 'legacy' | 'auto';
 
@@ -29,13 +33,6 @@ interface Waiting {
   onProgress: ((progress: number) => void) | undefined;
 }
 
-type Send = (command: Record<string, unknown>, onProgress?: (progress: number) => void) => Sent;
-
-interface Sent {
-  id: number;
-  reply: Promise<unknown>;
-}
-
 const CLOSE_TIMEOUT_MS = 5_000;
 
 /**
@@ -47,101 +44,86 @@ export function startDriver(program: string, args: readonly string[] = []) {
   const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'] });
   const waiting = new Map<number, Waiting>();
   const updates = new Map<number, string[]>();
-  const visits = new Map<number, (url: string) => Promise<void>>();
+  const visits = new Map<number, Visit>();
   let count = 0;
-  createInterface({ input: child.stdout }).on('line', (line) => {
-    const message = JSON.parse(line) as Message;
-    const { client = 0, opened } = message;
-    if (opened === undefined) receive(message, waiting, updates);
-    else
-      void visits
-        .get(client)?.(opened)
-        .finally(() => send({ op: 'visited', client }).reply);
-  });
+  createInterface({ input: child.stdout }).on('line', (line) => receive(JSON.parse(line) as Message));
   let hasExited = false;
   child.once('exit', () => {
     hasExited = true;
     for (const { reject } of waiting.values()) reject(new Error('the driver exited'));
   });
-  const send: Send = (command, onProgress) => {
+
+  function send(command: Record<string, unknown>, onProgress?: (progress: number) => void) {
     count += 1;
     const id = count;
-    const reply = new Promise<unknown>((resolve, reject) => {
-      if (hasExited) reject(new Error('the driver exited'));
-      else waiting.set(id, { resolve, reject, onProgress });
-    });
+    const { promise: reply, resolve, reject } = deferred<unknown>();
+    if (hasExited) reject(new Error('the driver exited'));
+    else waiting.set(id, { resolve, reject, onProgress });
     child.stdin.write(`${JSON.stringify({ id, ...command })}\n`);
     return { id, reply };
-  };
-  const agentSdk = (name: string, mode: Mode, signsIn: boolean): AgentSdk => ({
-    name,
-    sessions: mode === 'legacy',
-    connect: (url, token) => {
-      count += 1;
-      const updated: string[] = [];
-      updates.set(count, updated);
-      return connect(send, { client: count, mode }, { url, token: signsIn ? null : token }, updated);
-    },
-  });
+  }
+
+  function receive({ id = 0, client = 0, result, error, progress, updated, opened }: Message): void {
+    if (updated !== undefined) updates.get(client)?.push(updated);
+    if (opened !== undefined)
+      void visits
+        .get(client)?.(opened)
+        .finally(() => send({ op: 'visited', client }).reply);
+    const waiter = waiting.get(id);
+    // The entry stays, because progress may follow the reply.
+    if (progress !== undefined) waiter?.onProgress?.(progress);
+    else if (error === undefined) waiter?.resolve(result);
+    else waiter?.reject(new Error(error));
+  }
+
+  async function connect(mode: Mode, url: string, token: string | null, visit?: Visit): Promise<AgentClient> {
+    count += 1;
+    const self = { client: count, mode };
+    const updated: string[] = [];
+    updates.set(self.client, updated);
+    if (visit !== undefined) visits.set(self.client, visit);
+    const execute = (op: string, more: object = {}) => send({ op, ...self, ...more }).reply;
+    await execute('connect', { url, token, reply: REPLY, ...(visit && { visits: true }) });
+    let closed: Promise<unknown> | undefined;
+    const session = ((await execute('session')) as string | null) ?? undefined;
+    return {
+      updated,
+      sessionId: () => session,
+      listTools: async () => (await execute('list')) as string[],
+      call: async (name, args = {}, { onProgress, signal } = {}) => {
+        const { id, reply } = send({ op: 'call', ...self, name, args }, onProgress);
+        signal?.addEventListener('abort', () => void execute('cancel', { call: id }));
+        return String(await reply);
+      },
+      watch: async (uri) => {
+        await execute('watch', { uri });
+      },
+      close: async () => {
+        closed ??= execute('close');
+        await closed;
+      },
+    };
+  }
+
   return {
     sdk: (name: string, mode: Mode, traits: Pick<AgentSdk, 'progressMayLag'> = {}): AgentSdk => ({
-      ...agentSdk(name, mode, false),
+      name,
+      sessions: mode === 'legacy',
+      connect: (url, token) => connect(mode, url, token),
       ...traits,
     }),
-    /** A client that gets its token by the OAuth flow of its SDK. The token that it is given is not used. */
-    signingIn: (name: string, mode: Mode) => agentSdk(name, mode, true),
+    /** A client that gets its token by the OAuth flow of its SDK. */
+    signingIn: (name: string, mode: Mode): AgentSdk => ({
+      name,
+      sessions: mode === 'legacy',
+      connect: (url) => connect(mode, url, null),
+    }),
     /** A client that lets its user open URLs, and waits until the user is done. */
     visiting: (name: string, mode: Mode): VisitingSdk => ({
       name,
-      connect: (url, token, visit) => {
-        count += 1;
-        visits.set(count, visit);
-        return connect(send, { client: count, mode }, { url, token, visits: true }, []);
-      },
+      connect: (url, token, visit) => connect(mode, url, token, visit),
     }),
     close: () => close(child),
-  };
-}
-
-function receive(message: Message, waiting: Map<number, Waiting>, updates: Map<number, string[]>): void {
-  if (message.client !== undefined && message.updated !== undefined) updates.get(message.client)?.push(message.updated);
-  const waiter = waiting.get(message.id ?? 0);
-  if (waiter === undefined) return;
-  if (message.progress !== undefined) {
-    waiter.onProgress?.(message.progress);
-    return;
-  }
-  // The entry stays, because progress may follow the reply.
-  if (message.error === undefined) waiter.resolve(message.result);
-  else waiter.reject(new Error(message.error));
-}
-
-async function connect(
-  send: Send,
-  self: { client: number; mode: Mode },
-  to: { url: string; token: string | null; visits?: boolean },
-  updated: string[],
-): Promise<AgentClient> {
-  const execute = (op: string, more: object = {}) => send({ op, ...self, ...more }).reply;
-  await execute('connect', { ...to, reply: REPLY });
-  let closed: Promise<unknown> | undefined;
-  const session = ((await execute('session')) as string | null) ?? undefined;
-  return {
-    updated,
-    sessionId: () => session,
-    listTools: async () => (await execute('list')) as string[],
-    call: async (name, args = {}, { onProgress, signal } = {}) => {
-      const { id, reply } = send({ op: 'call', ...self, name, args }, onProgress);
-      signal?.addEventListener('abort', () => void execute('cancel', { call: id }));
-      return String(await reply);
-    },
-    watch: async (uri) => {
-      await execute('watch', { uri });
-    },
-    close: async () => {
-      closed ??= execute('close');
-      await closed;
-    },
   };
 }
 

@@ -1,9 +1,8 @@
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { installGoSdk, installJavaSdk, installPythonSdk, installPythonSdkV1 } from '../installs.ts';
 import { type Driver, startDriver } from './driver.ts';
 
-const here = (name: string) => fileURLToPath(new URL(name, import.meta.url));
+const here = (name: string) => join(import.meta.dirname, name);
 
 async function startPython(program: string, install = installPythonSdk): Promise<Driver> {
   return startDriver(join(await install(), 'python'), [here(`python/${program}`)]);
