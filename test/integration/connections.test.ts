@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
-import { connect, type Socket } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
+import { createServer as createTlsServer } from 'node:tls';
 import { WebSocket } from 'undici';
 import { systemClock } from '../../src/clock/clock.ts';
 import { createCertificateAuthority } from '../harness/certificates.ts';
@@ -12,8 +13,8 @@ import { skippedTime } from '../harness/fake-clock.ts';
 import { echo, firstThen, respond, type UpstreamHandler } from '../harness/fake-upstream.ts';
 import { startGateway, startPlainGateway } from '../harness/gateway.ts';
 import { assertProblem, call, connectRaw } from '../harness/http-call.ts';
+import { serve } from '../harness/http-server.ts';
 import { temporaryFolder, writerInto } from '../harness/lifetime.ts';
-import { startSlowTls } from '../harness/slow-tls.ts';
 import { startWebSocketServer } from '../harness/web-socket-server.ts';
 
 const CONNECT = 'CONNECT r.svc:443 HTTP/1.1\r\n\r\n';
@@ -157,10 +158,32 @@ async function startSlow(t: TestContext, handler: UpstreamHandler = echo, keys: 
   return { ...gateway, slow, before: slow.before, expire: () => skip(EXPIRY_MS), send };
 }
 
+/** A TLS proxy in front of a plain server on this port. The test learns of each connection before it opens. */
 async function behindSlowTls(t: TestContext, port: number) {
-  const slow = await startSlowTls(t, port, authority.issueServer());
+  const tls = createTlsServer(authority.issueServer(), (near) => {
+    if (slow.closedAtOnce > 0) {
+      slow.closedAtOnce -= 1;
+      near.end();
+      return;
+    }
+    const far = connect(port, '127.0.0.1');
+    near.on('error', () => {}).once('close', () => far.destroy());
+    far.on('error', () => {}).once('close', () => near.destroy());
+    near.pipe(far).pipe(near);
+  });
+  const server = createServer({ pauseOnConnect: true }, (socket) => {
+    slow.before.shift()?.();
+    tls.emit('connection', socket);
+  });
+  const slow = {
+    /** Run before the next connections open, one each. */
+    before: [] as (() => void)[],
+    /** The number of next connections to close as soon as they are established. */
+    closedAtOnce: 0,
+  };
   const ca = writerInto(temporaryFolder(t))('ca.pem', authority.cert);
-  return { slow, behind: { upstream: slow.url, tls: { ca } } };
+  const upstream = `https://localhost:${(await serve(t, server)).port}`;
+  return { slow, behind: { upstream, tls: { ca } } };
 }
 
 test('replaces a token that expires while the connection opens', async (t) => {
