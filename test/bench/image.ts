@@ -2,16 +2,16 @@ import { type ChildProcess, type SpawnOptions, spawnSync } from 'node:child_proc
 import { cpSync, mkdirSync, symlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { createMemoryCgroup, IMAGE_NODE_FLAGS, type MemoryCgroup, POD_MEMORY_BYTES } from '../harness/flood.ts';
+import {
+  createMemoryCgroup,
+  IMAGE_ENVIRONMENT,
+  IMAGE_NODE_FLAGS,
+  type MemoryCgroup,
+  POD_MEMORY_BYTES,
+} from '../harness/flood.ts';
 import { startPinned } from './processes.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
-const ENVIRONMENT = {
-  NODE_ENV: 'production',
-  MALLOC_ARENA_MAX: '1',
-  MALLOC_MMAP_THRESHOLD_: '131072',
-  UV_THREADPOOL_SIZE: '16',
-};
 /** Joins the cgroup of the first argument, and becomes the program of the others. */
 const JOIN = 'echo $$ > "$0" && exec "$@"';
 
@@ -31,7 +31,7 @@ export function createImage(directory: string) {
       const inCgroup = procsFile === undefined ? command : ['sh', '-c', JOIN, procsFile, ...command];
       return startPinned('proxy', inCgroup[0] as string, inCgroup.slice(1), {
         ...options,
-        env: { ...process.env, ...ENVIRONMENT },
+        env: { ...process.env, ...IMAGE_ENVIRONMENT },
       });
     },
     /** `main.js` of a copy of the build that has V8's code cache. */

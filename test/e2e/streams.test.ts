@@ -7,7 +7,7 @@ import { eventually, soon } from '../harness/eventually.ts';
 import { type FakeSetup, SETUP_ROUTE, startFakeSetup } from '../harness/fake-setup.ts';
 import { echo, eventStream, flood, respond } from '../harness/fake-upstream.ts';
 import type { GatewayConfig } from '../harness/gateway.ts';
-import { openFiles, residentBytes } from '../harness/process-figures.ts';
+import { memoryBytes, openFiles } from '../harness/process-figures.ts';
 
 const MIB = 1024 * 1024;
 const TOTAL_BYTES = 256 * MIB;
@@ -20,10 +20,10 @@ const STALL_MS = 1_000;
 
 /** Measures how much more memory the program has at most than now. */
 async function watchMemory(t: TestContext, { cambist }: FakeSetup): Promise<() => number> {
-  const before = await residentBytes(cambist.pid);
+  const before = await memoryBytes(cambist.pid);
   let most = before;
   const timer = setInterval(async () => {
-    most = Math.max(most, await residentBytes(cambist.pid).catch(() => 0));
+    most = Math.max(most, await memoryBytes(cambist.pid).catch(() => 0));
   }, 50);
   t.after(() => clearInterval(timer));
   return () => most - before;

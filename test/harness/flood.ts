@@ -6,9 +6,10 @@ import type { TestContext } from 'node:test';
 import { parse } from 'yaml';
 import { quantityOf } from '../../src/kubernetes/options.ts';
 import type { Launch } from './cambist-process.ts';
-import { deferred, soon } from './eventually.ts';
+import { deferred, eventually, soon } from './eventually.ts';
 import { startFakeSetup } from './fake-setup.ts';
-import { respond, type UpstreamHandler } from './fake-upstream.ts';
+import { respond } from './fake-upstream.ts';
+import { memoryBytes } from './process-figures.ts';
 
 export type MemoryCgroup = NonNullable<Awaited<ReturnType<typeof createMemoryCgroup>>>;
 
@@ -44,38 +45,30 @@ export async function createMemoryCgroup(limitBytes: number) {
 
 const read = (name: string): string => readFileSync(new URL(`../../${name}`, import.meta.url), 'utf8');
 
-interface ExamplePod {
-  spec: { initContainers: { resources: { limits: { memory: string } } }[] };
-}
-
 /** The memory limit of cambist in `deploy/pod.yaml`. */
-export const POD_MEMORY_BYTES = memoryOf(parse(read('deploy/pod.yaml')) as ExamplePod);
+const { spec } = parse(read('deploy/pod.yaml')) as {
+  spec: { initContainers: { resources: { limits: { memory: string } } }[] };
+};
+export const POD_MEMORY_BYTES = quantityOf(spec.initContainers[0]?.resources.limits.memory ?? '') ?? Number.NaN;
 
 /** `limits.max_in_flight` in `deploy/cambist.yaml`. */
-const POD_MAX_IN_FLIGHT = maxInFlightOf(read('deploy/cambist.yaml'));
+const { limits } = parse(read('deploy/cambist.yaml')) as { limits: { max_in_flight: number } };
+
+const DOCKERFILE = read('Dockerfile');
 
 /** The flags of node in the image's entry point. */
-export const IMAGE_NODE_FLAGS: readonly string[] = nodeFlagsOf(read('Dockerfile'));
+export const IMAGE_NODE_FLAGS: readonly string[] = JSON.parse(
+  /^ENTRYPOINT (\["node".*\])$/m.exec(DOCKERFILE)?.[1] ?? '[]',
+).slice(1, -1);
 
-function memoryOf({ spec }: ExamplePod): number {
-  const bytes = quantityOf(spec.initContainers[0]?.resources.limits.memory ?? '');
-  if (bytes === undefined) throw new Error('deploy/pod.yaml has no memory limit');
-  return bytes;
-}
-
-function maxInFlightOf(text: string): number {
-  const { limits } = parse(text) as { limits: { max_in_flight: number } };
-  return limits.max_in_flight;
-}
-
-function nodeFlagsOf(dockerfile: string): string[] {
-  const [, list = ''] = /^ENTRYPOINT (\["node".*\])$/m.exec(dockerfile) ?? [];
-  return (JSON.parse(list) as string[]).slice(1, -1);
-}
+/** The variables of the image, without its path. */
+export const IMAGE_ENVIRONMENT: Readonly<Record<string, string>> = Object.fromEntries(
+  Array.from(DOCKERFILE.matchAll(/^(?:ENV| ) +((?:NODE|MALLOC|UV)_\w+)=(\w+)/gm), ([, name, value]) => [name, value]),
+);
 
 const MIB = 1024 * 1024;
 
-const CALLERS = POD_MAX_IN_FLIGHT * 1.5;
+const CALLERS = limits.max_in_flight * 1.5;
 
 /** Long enough for 1,500 connections on a busy machine. */
 const FLOOD_TIMEOUT_MS = 60_000;
@@ -89,65 +82,41 @@ const BODY = 'x'.repeat(60 * 1024);
  * @param pidOf the process id of cambist, if the started process is another program
  */
 export async function floodPod(t: TestContext, launch: Launch, pidOf?: () => Promise<number>): Promise<void> {
-  const limits = { max_in_flight: POD_MAX_IN_FLIGHT };
   const setup = await startFakeSetup(t, { launch, change: (config) => ({ ...config, limits }) });
   const pid = (await pidOf?.()) ?? setup.cambist.pid;
   const serve = respond(200, 'served');
   const headers = await setup.bearer();
   setup.upstream.handler = serve;
   assert.equal((await setup.call({ headers })).status, 200, 'the first call puts the token into the cache');
-  const { handler, full, release } = holdUntilRelease(serve);
-  setup.upstream.handler = handler;
-  const refused = createGate(CALLERS - POD_MAX_IN_FLIGHT);
+  const { promise: released, resolve: release } = deferred<void>();
+  setup.upstream.handler = async (request, response) => {
+    await released;
+    await serve(request, response);
+  };
+  let finished = 0;
   const callOne = async () => {
     const { status } = await setup.call({ headers, body: BODY });
-    refused.pass();
+    finished += 1;
     return status;
   };
   const calls = Promise.all(Array.from({ length: CALLERS }, callOne));
-  await soon('all admitted calls are at the upstream', full, FLOOD_TIMEOUT_MS);
-  await soon('the other calls are refused', refused.passed, FLOOD_TIMEOUT_MS);
-  const flooded = await anonymousBytes(pid);
+  const { requests } = setup.upstream;
+  const isFull = () => requests.length === 1 + limits.max_in_flight;
+  await eventually('all admitted calls are at the upstream', isFull, FLOOD_TIMEOUT_MS);
+  const areRefused = () => finished === CALLERS - limits.max_in_flight;
+  await eventually('the other calls are refused', areRefused, FLOOD_TIMEOUT_MS);
+  const flooded = await memoryBytes(pid, 'RssAnon');
   release();
   const statuses = await soon('every call has a response', calls, FLOOD_TIMEOUT_MS);
   assert.deepEqual(
     [200, 503].map((status) => statuses.filter((each) => each === status).length),
-    [POD_MAX_IN_FLIGHT, CALLERS - POD_MAX_IN_FLIGHT],
+    [limits.max_in_flight, CALLERS - limits.max_in_flight],
   );
   assert.equal((await setup.call({ headers })).status, 200, 'cambist still serves');
-  for (const bytes of [flooded, await anonymousBytes(pid)]) {
+  for (const bytes of [flooded, await memoryBytes(pid, 'RssAnon')]) {
     t.diagnostic(`${Math.round(bytes / MIB)} of ${POD_MEMORY_BYTES / MIB} MiB in use`);
     assert.ok(bytes < POD_MEMORY_BYTES, `${bytes} bytes exceed the limit of ${POD_MEMORY_BYTES}`);
   }
   setup.cambist.signal('SIGTERM');
   assert.deepEqual(await setup.cambist.exit, { code: 0, signal: null });
-}
-
-/** `passed` settles after `count` calls of `pass`. */
-function createGate(count: number) {
-  let left = count;
-  const { promise: passed, resolve: open } = deferred<void>();
-  const pass = (): void => {
-    left -= 1;
-    if (left === 0) open();
-  };
-  return { pass, passed };
-}
-
-/** Delays all responses until `release`. */
-function holdUntilRelease(then: UpstreamHandler) {
-  const arrived = createGate(POD_MAX_IN_FLIGHT);
-  const released = createGate(1);
-  const handler: UpstreamHandler = async (request, response) => {
-    arrived.pass();
-    await released.passed;
-    await then(request, response);
-  };
-  return { handler, full: arrived.passed, release: released.pass };
-}
-
-/** Memory that the kernel cannot reclaim. The OOM killer counts it. */
-async function anonymousBytes(pid: number): Promise<number> {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8');
-  return Number(/^RssAnon:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024;
 }

@@ -4,7 +4,8 @@ export async function openFiles(pid: number): Promise<number> {
   return (await readdir(`/proc/${pid}/fd`)).length;
 }
 
-export async function residentBytes(pid: number): Promise<number> {
+/** `RssAnon` is the part that the kernel cannot reclaim. The OOM killer counts it. */
+export async function memoryBytes(pid: number, figure: 'VmRSS' | 'RssAnon' = 'VmRSS'): Promise<number> {
   const status = await readFile(`/proc/${pid}/status`, 'utf8');
-  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024;
+  return Number(new RegExp(`^${figure}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1]) * 1024;
 }

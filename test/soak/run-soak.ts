@@ -6,10 +6,11 @@ import { findLeftovers, print, streamEvents } from '../chaos/base.ts';
 import { type CambistProcess, startCambist } from '../harness/cambist-process.ts';
 import { type CertificateAuthority, createCertificateAuthority } from '../harness/certificates.ts';
 import { secretClient, startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
+import { IMAGE_ENVIRONMENT } from '../harness/flood.ts';
 import { startHttpServer } from '../harness/http-server.ts';
 import { keepParts } from '../harness/lifetime.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
-import { openFiles, residentBytes } from '../harness/process-figures.ts';
+import { memoryBytes, openFiles } from '../harness/process-figures.ts';
 import { createRandom } from '../harness/random.ts';
 import { BUILT_PROGRAM } from '../harness/run-command.ts';
 import { startLoad } from './load.ts';
@@ -25,12 +26,6 @@ interface SoakOptions {
 const MIB = 1024 * 1024;
 /** As the image in the example pod. */
 const NODE_FLAGS = ['--max-old-space-size=128', '--max-semi-space-size=8'];
-const ENVIRONMENT = {
-  NODE_ENV: 'production',
-  MALLOC_ARENA_MAX: '1',
-  MALLOC_MMAP_THRESHOLD_: '131072',
-  UV_THREADPOOL_SIZE: '16',
-};
 /** Enough for a trend, whatever the length of the run. */
 const SAMPLES = 60;
 /** A sample has the lowest heap of its readings: the one right after a collection. */
@@ -58,7 +53,7 @@ export async function runSoak({ seed, ms, rate }: SoakOptions): Promise<SoakResu
   const cambist = await startCambist(lifetime, {
     config: configOf,
     files: { 'client-secret': 'throwaway-secret', 'ca.pem': authority.cert },
-    env: ENVIRONMENT,
+    env: IMAGE_ENVIRONMENT,
     launch: async (configFile) => [process.execPath, ...NODE_FLAGS, BUILT_PROGRAM, 'run', '--config', configFile],
   });
   const reloading = setInterval(() => {
@@ -93,7 +88,7 @@ async function takeSample(cambist: CambistProcess, intervalMs: number, takeLaten
     await delay(intervalMs / READINGS);
     const text = await cambist.metrics();
     readings.push({
-      rss: await residentBytes(cambist.pid),
+      rss: await memoryBytes(cambist.pid),
       heap: sumSamples(text, 'nodejs_heap_size_used_bytes') + sumSamples(text, 'nodejs_external_memory_bytes'),
       handles: await openFiles(cambist.pid),
       connections: sumSamples(text, 'cambist_connections'),
