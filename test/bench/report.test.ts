@@ -7,8 +7,8 @@ import type { CaseResult } from './run-case.ts';
 import { medianInterval, pairedRatios, rotated, spreadOf } from './statistics.ts';
 
 test('takes the mean of the two middle values as the median of an even number of values', () => {
-  assert.deepEqual(spreadOf([4, 1, 3, 2]), { median: 2.5, min: 1, max: 4, lower: 1.75, upper: 3.25 });
-  assert.deepEqual(spreadOf([9, 1, 5]), { median: 5, min: 1, max: 9, lower: 3, upper: 7 });
+  assert.deepEqual(spreadOf([4, 1, 3, 2]), { median: 2.5, min: 1, max: 4 });
+  assert.deepEqual(spreadOf([9, 1, 5]), { median: 5, min: 1, max: 9 });
 });
 
 test('throws for an empty list', () => {

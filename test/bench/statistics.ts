@@ -1,12 +1,10 @@
 import { createRandom } from '../harness/random.ts';
 
-/** A figure of several rounds: median, minimum and maximum, and the quartiles. */
+/** A figure of several rounds. */
 export interface Spread {
   readonly median: number;
   readonly min: number;
   readonly max: number;
-  readonly lower: number;
-  readonly upper: number;
 }
 
 /** A median, and the interval that contains the true one with 95 % confidence. */
@@ -24,8 +22,6 @@ export function spreadOf(values: readonly number[]): Spread {
     median: quantile(sorted, 0.5),
     min: sorted[0] as number,
     max: sorted.at(-1) as number,
-    lower: quantile(sorted, 0.25),
-    upper: quantile(sorted, 0.75),
   };
 }
 

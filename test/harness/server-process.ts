@@ -48,13 +48,13 @@ export async function startServer(options: ServerOptions) {
       await delay(POLL_INTERVAL_MS);
       continue;
     }
-    await stop(child);
+    await stopProcess(child);
     throw failure ?? new Error(`${command}: the server ${hasExited ? 'exited' : 'is not ready'}:\n${output}`);
   }
   return {
     output: () => output,
     signal: (signal: NodeJS.Signals): void => void child.kill(signal),
-    close: () => stop(child, stopSignal),
+    close: () => stopProcess(child, stopSignal),
   };
 }
 
@@ -69,7 +69,8 @@ async function isReady(url: string, ca: string | undefined): Promise<boolean> {
   }
 }
 
-async function stop(child: ChildProcess, signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+/** Kills it if it does not end soon. */
+export async function stopProcess(child: ChildProcess, signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
   if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
   const exited = once(child, 'exit');
   child.kill(signal);

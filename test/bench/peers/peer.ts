@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { connect } from 'node:net';
 import { createInterface } from 'node:readline';
-import { setTimeout as delay } from 'node:timers/promises';
+import { eventually } from '../../harness/eventually.ts';
+import { stopProcess } from '../../harness/server-process.ts';
 import { type ProgramName, programFile } from '../processes.ts';
 import { PROBE_PATH, type ProxyOptions } from '../programs/proxy-options.ts';
 
@@ -59,7 +60,6 @@ export interface Peer {
 
 const POLL_INTERVAL_MS = 2;
 const READY_TIMEOUT_MS = 15_000;
-const CLOSE_TIMEOUT_MS = 3_000;
 
 /** A proxy from the bench's own programs. It is ready when it has responded to a probe, as cambist is. */
 function programPeer(name: string, program: ProgramName): Peer {
@@ -99,7 +99,7 @@ export const bareUndici = programPeer('bare undici', 'undici-proxy');
 export const bareFastify = programPeer('bare @fastify/http-proxy', 'fastify-proxy');
 
 export function running(child: ChildProcess, port: number, readyMs: number): RunningProxy {
-  return { port, pid: child.pid ?? 0, readyMs, close: () => terminate(child) };
+  return { port, pid: child.pid ?? 0, readyMs, close: () => stopProcess(child) };
 }
 
 /** @throws Error if the process exits without a line */
@@ -135,22 +135,14 @@ export function isReady(port: number): Promise<boolean> {
 
 /** Waits until a process serves. @throws Error if it exits or takes too long; it is then terminated */
 export async function until(child: ChildProcess, isReady: () => Promise<boolean>): Promise<void> {
-  const endMs = performance.now() + READY_TIMEOUT_MS;
-  while (!(await isReady())) {
+  const isServing = (): Promise<boolean> => {
     if (child.exitCode !== null) throw new Error(`the proxy exited with code ${child.exitCode} before it served`);
-    if (performance.now() > endMs) {
-      await terminate(child);
-      throw new Error(`the proxy is not ready after ${READY_TIMEOUT_MS} ms`);
-    }
-    await delay(POLL_INTERVAL_MS);
+    return isReady();
+  };
+  try {
+    await eventually('the proxy', isServing, READY_TIMEOUT_MS, POLL_INTERVAL_MS);
+  } catch (error) {
+    await stopProcess(child);
+    throw error;
   }
-}
-
-async function terminate(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const exited = new Promise((resolve) => child.once('exit', resolve));
-  child.kill('SIGTERM');
-  const force = setTimeout(() => child.kill('SIGKILL'), CLOSE_TIMEOUT_MS);
-  await exited;
-  clearTimeout(force);
 }

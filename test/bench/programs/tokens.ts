@@ -1,7 +1,7 @@
 import { generateKeyPairSync, randomBytes, sign } from 'node:crypto';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
+import { listen } from '../../harness/http-server.ts';
 
 /** A typical size for access tokens with a few groups and scopes. */
 const TOKEN_BYTES = 1024;
@@ -64,8 +64,7 @@ export async function startTokenServer() {
       });
     });
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  issuer = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  issuer = `http://127.0.0.1:${(await listen(server)).port}`;
   /** `issued` returns the number of issued tokens so far. */
   return { issuer, issued: () => issued };
 }

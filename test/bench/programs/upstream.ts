@@ -1,5 +1,6 @@
-import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
+import { listen } from '../../harness/http-server.ts';
 import { createMessageReader } from './message-reader.ts';
 import { EVENTS_PER_STREAM, type TlsKeys } from './protocol.ts';
 
@@ -29,13 +30,7 @@ const EVENT = Buffer.from(`${EVENT_TEXT.length.toString(16)}\r\n${EVENT_TEXT}\r\
 export async function startUpstream(tls: TlsKeys): Promise<{ port: number; tlsPort: number }> {
   const plain = createServer({ noDelay: true }, serve);
   const secure = createTlsServer({ ...tls, noDelay: true } as object, serve);
-  return { port: await listen(plain), tlsPort: await listen(secure) };
-}
-
-function listen(server: Server): Promise<number> {
-  return new Promise((resolve) => {
-    server.listen(0, '127.0.0.1', () => resolve((server.address() as AddressInfo).port));
-  });
+  return { port: (await listen(plain)).port, tlsPort: (await listen(secure)).port };
 }
 
 function serve(socket: Socket): void {
