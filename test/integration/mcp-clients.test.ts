@@ -14,9 +14,9 @@ import { startGateway } from '../harness/gateway.ts';
 import { assertProblem, call, connectRaw } from '../harness/http-call.ts';
 import {
   BACKEND_SCOPE,
+  createSignInProvider,
   type RefusingSetup,
   SCOPE,
-  SignInProvider,
   startRefusingSetup,
 } from '../harness/refusing-setup.ts';
 
@@ -103,7 +103,7 @@ for (const sdk of SDKS) {
   /** Connects, signs the user in when the SDK asks for it, and connects again. */
   const start = async (t: TestContext): Promise<RefusingSetup & { client: AgentClient }> => {
     const setup = await startRefusingSetup(t);
-    const provider = new SignInProvider();
+    const provider = createSignInProvider();
     await assert.rejects(sdk.connect(setup.url, provider), /Unauthorized/i);
     await sdk.finishSignIn(setup.url, provider);
     const client = await sdk.connect(setup.url, provider);
