@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { buffer } from 'node:stream/consumers';
 import { bytesOf, type Fields, readFields } from '../../src/protobuf.ts';
 import { startHttpServer } from './http-server.ts';
@@ -69,7 +70,7 @@ function readSpan(span: Buffer, resource: Record<string, unknown>) {
 
 /** From the fields 7 and 8, whose tags are `9` and `A`, after the kind. `readFields` passes over numbers of a fixed length. */
 function durationMsOf(span: Buffer): number {
-  const [, ...times] = /0.9(.{8})A(.{8})/s.exec(span.toString('latin1')) ?? [];
+  const [, ...times] = /0.9(.{8})A(.{8})/s.exec(span.toString('latin1')) ?? assert.fail('a span has no times');
   const [start = 0n, end = 0n] = times.map((time) => Buffer.from(time, 'latin1').readBigUInt64LE());
   return Number(end - start) / 1e6;
 }
