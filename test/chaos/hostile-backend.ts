@@ -1,6 +1,7 @@
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
+import { pipeline } from 'node:stream/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { CertificateAuthority } from '../harness/certificates.ts';
 import { startHttpServer } from '../harness/http-server.ts';
@@ -110,13 +111,9 @@ const BEHAVIOURS: readonly Behaviour[] = [
   (request, response) => {
     request.resume();
     respond(response, 200, reply(request));
-    let rest = 100;
-    const write = (): void => {
-      while (rest-- > 0 && !response.destroyed) if (!response.write(Buffer.alloc(64 * 1024, 'x'))) return;
-      response.end();
-    };
-    response.on('drain', write);
-    write();
+    return pipeline(function* () {
+      for (let rest = 100; rest > 0; rest -= 1) yield Buffer.alloc(64 * 1024, 'x');
+    }, response);
   },
   // An unsolicited second response, on a connection that may be used again.
   async (request, response, random) => {

@@ -47,13 +47,20 @@ export async function startAuthorizationServer(options: AuthorizationServerOptio
   const server = await startHttpServer((request, response) => listener(request, response), options);
   const issuer = server.url;
   const requests: ReturnType<typeof record>[] = [];
-  const provider = createProvider({
-    issuer,
-    signingKey,
-    keys: createLocalJWKSet({ keys: [verificationKey] }),
-    clients: options.clients,
-    resources,
-  });
+  const provider = withoutWarnings(
+    () =>
+      new Provider(issuer, {
+        clients: Object.entries(options.clients).map(([clientId, client]) => clientMetadata(clientId, client)),
+        clientAuthMethods: ['client_secret_basic', 'none'],
+        clientDefaults: { id_token_signed_response_alg: SIGNING_ALG },
+        features: { devInteractions: { enabled: false }, userinfo: { enabled: false } },
+        jwks: { keys: [signingKey] },
+      }),
+  );
+  provider.silent = true;
+  const context = { issuer, keys: createLocalJWKSet({ keys: [verificationKey] }), resources, provider };
+  const parameters = new Set(['resource', 'scope', 'subject_token', 'subject_token_type']);
+  provider.registerGrantType(TOKEN_EXCHANGE_GRANT, (ctx) => exchangeToken(context, ctx), parameters);
   provider.on('grant.success', (ctx) => requests.push(record(ctx, undefined)));
   provider.on('grant.error', (ctx, error) => requests.push(record(ctx, error.message)));
   listener = provider.callback();
@@ -78,33 +85,11 @@ export async function startAuthorizationServer(options: AuthorizationServerOptio
   };
 }
 
-interface GrantParts {
+interface GrantContext {
   issuer: string;
   keys: JWTVerifyGetKey;
   resources: ReadonlyMap<string, ResourceRegistration>;
-}
-
-interface ProviderParts extends GrantParts {
-  signingKey: JWK;
-  clients: Readonly<Record<string, ClientRegistration>>;
-}
-
-type GrantContext = GrantParts & { provider: OidcProvider };
-
-function createProvider(parts: ProviderParts): OidcProvider {
-  const provider = withoutWarnings(
-    () =>
-      new Provider(parts.issuer, {
-        clients: Object.entries(parts.clients).map(([clientId, client]) => clientMetadata(clientId, client)),
-        clientAuthMethods: ['client_secret_basic', 'none'],
-        clientDefaults: { id_token_signed_response_alg: SIGNING_ALG },
-        features: { devInteractions: { enabled: false }, userinfo: { enabled: false } },
-        jwks: { keys: [parts.signingKey] },
-      }),
-  );
-  provider.silent = true;
-  registerExchange({ ...parts, provider });
-  return provider;
+  provider: OidcProvider;
 }
 
 function clientMetadata(clientId: string, client: ClientRegistration): Record<string, unknown> {
@@ -135,14 +120,6 @@ const ISSUED_TTL_SECONDS = 300;
 type Target = ReturnType<typeof resolveTarget>;
 
 /** The issued token is bound to the requested resource. */
-function registerExchange(context: GrantContext): void {
-  context.provider.registerGrantType(
-    TOKEN_EXCHANGE_GRANT,
-    (ctx) => exchangeToken(context, ctx),
-    new Set(['resource', 'scope', 'subject_token', 'subject_token_type']),
-  );
-}
-
 async function exchangeToken(context: GrantContext, ctx: OidcContext): Promise<void> {
   const params = ctx.oidc.params ?? {};
   const client = ctx.oidc.client?.clientId ?? '';

@@ -4,7 +4,6 @@ import { decodeJwt } from 'jose';
 import { Agent, type Dispatcher, request } from 'undici';
 import { createCertificateAuthority } from './certificates.ts';
 import { startFakeAuthorizationServer } from './fake-authorization-server.ts';
-
 import { clientOf, type GatewayConfig } from './gateway.ts';
 import { startHttpServer } from './http-server.ts';
 import type { Lifetime } from './lifetime.ts';
@@ -69,11 +68,9 @@ async function startConsentSite() {
 
   /** Redirects to the sign-in, for the user of a ticket. */
   function connect(ticket: string, response: ServerResponse): void {
-    const url = new URL(`${server.url}/auth`);
     const query = { client_id: CLIENT, response_type: 'code', scope: 'openid', redirect_uri: callback, state: ticket };
-    for (const [name, value] of Object.entries({ ...query, prompt: 'login consent' }))
-      url.searchParams.set(name, value);
-    response.writeHead(303, { location: url.href }).end();
+    const parameters = new URLSearchParams({ ...query, prompt: 'login consent' });
+    response.writeHead(303, { location: `${server.url}/auth?${parameters}` }).end();
   }
 
   /** The consent counts only for the user whose call needs it: any other person may have opened the URL. */

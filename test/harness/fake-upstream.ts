@@ -1,6 +1,7 @@
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import { createServer } from 'node:net';
 import { buffer } from 'node:stream/consumers';
+import { pipeline } from 'node:stream/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { systemClock } from '../../src/clock/clock.ts';
 import { deferred } from './eventually.ts';
@@ -8,7 +9,7 @@ import { sendResponse } from './fake-authorization-server.ts';
 import { type HttpServerOptions, serve, startHttpServer } from './http-server.ts';
 import type { Lifetime } from './lifetime.ts';
 
-export type UpstreamRequest = ReturnType<typeof receive>;
+export type UpstreamRequest = ReturnType<typeof receiveRequest>;
 
 export type UpstreamHandler = (request: UpstreamRequest, response: ServerResponse) => void | Promise<void>;
 
@@ -17,7 +18,7 @@ export type FakeUpstream = Awaited<ReturnType<typeof startFakeUpstream>>;
 /** An HTTP server with a handler of the test, which is closed after `t`. */
 export async function startFakeUpstream(t: Lifetime, handler: UpstreamHandler, options: HttpServerOptions = {}) {
   const server = await startHttpServer((message, response) => {
-    const request = receive(message, response);
+    const request = receiveRequest(message, response);
     upstream.requests.push(request);
     Promise.resolve(upstream.handler(request, response)).catch(() => response.destroy());
   }, options);
@@ -27,7 +28,7 @@ export async function startFakeUpstream(t: Lifetime, handler: UpstreamHandler, o
   return upstream;
 }
 
-function receive(message: IncomingMessage, response: ServerResponse) {
+export function receiveRequest(message: IncomingMessage, response: ServerResponse) {
   let body: Promise<Buffer> | undefined;
   const gone = new Promise<void>((resolve) => {
     response.once('close', () => {
@@ -136,26 +137,15 @@ export function flood(totalBytes: number) {
     writtenBytes: () => written,
     handler: async (_request: UpstreamRequest, response: ServerResponse) => {
       response.writeHead(200, { 'content-type': 'application/octet-stream', 'content-length': totalBytes });
-      while (written < totalBytes && !response.destroyed) {
-        const next = chunk.subarray(0, Math.min(chunk.length, totalBytes - written));
-        written += next.length;
-        if (!response.write(next)) await drained(response);
-      }
-      response.end();
+      await pipeline(function* () {
+        while (written < totalBytes) {
+          const next = chunk.subarray(0, Math.min(chunk.length, totalBytes - written));
+          written += next.length;
+          yield next;
+        }
+      }, response);
     },
   };
-}
-
-function drained(response: ServerResponse): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      response.off('drain', done);
-      response.off('close', done);
-      resolve();
-    };
-    response.once('drain', done);
-    response.once('close', done);
-  });
 }
 
 /** A stream of server-sent events, which the test emits. */

@@ -9,7 +9,9 @@ interface ApiSchemas {
 }
 
 interface CustomResource {
-  readonly spec: { readonly versions: readonly { readonly name: string; readonly schema: Schema }[] };
+  readonly spec: {
+    readonly versions: readonly { readonly name: string; readonly schema: { openAPIV3Schema: object } }[];
+  };
 }
 
 export interface KindOfManifest {
@@ -22,7 +24,7 @@ const fixture = <T>(name: string): T =>
   parse(readFileSync(new URL(`./fixtures/crds/${name}`, import.meta.url), 'utf8')) as T;
 
 /** The schemas of Kubernetes 1.37, closed as by an API server with strict field validation. */
-const schemas: object = closeObjects({
+const schemas = closeObjects({
   ...fixture<ApiSchemas>('kubernetes-v1.37.json').components.schemas,
   ...fixture<ApiSchemas>('kubernetes-workloads-v1.37.json').components.schemas,
 });
@@ -68,9 +70,10 @@ function schemaOf(kind: string): Schema | undefined {
   if (builtIn in schemas) return reference(builtIn);
   const custom = CUSTOM[kind];
   if (custom === undefined) return undefined;
-  const schema = fixture<CustomResource>(custom).spec.versions.find(({ name }) => kind.includes(`/${name} `))?.schema;
+  const found = fixture<CustomResource>(custom).spec.versions.find(({ name }) => kind.includes(`/${name} `));
+  if (found === undefined) return undefined;
   const metadata = reference('io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta');
-  return { allOf: [closeObjects(schema?.openAPIV3Schema ?? {}), { properties: { metadata } }] };
+  return { allOf: [closeObjects(found.schema.openAPIV3Schema), { properties: { metadata } }] };
 }
 
 function reference(name: string): Schema {
@@ -78,15 +81,14 @@ function reference(name: string): Schema {
 }
 
 /** Refuses unknown fields where a schema lists the fields. */
-function closeObjects(schema: object): object;
-function closeObjects(schema: unknown): unknown {
-  if (Array.isArray(schema)) return schema.map(closeObjects);
-  if (typeof schema !== 'object' || schema === null) return schema;
-  const readable = Object.entries(schema).filter(([key, value]) => key !== 'pattern' || !isGoPattern(value));
-  const closed: Schema = Object.fromEntries(readable.map(([key, value]) => [key, closeObjects(value)]));
-  const listsFields = closed.type === 'object' && typeof closed.properties === 'object';
-  const isOpen = 'additionalProperties' in closed || closed['x-kubernetes-preserve-unknown-fields'] === true;
-  return listsFields && !isOpen ? { ...closed, additionalProperties: false } : closed;
+function closeObjects(schema: object): Schema {
+  return JSON.parse(JSON.stringify(schema), (key, value) => {
+    if (key === 'pattern' && isGoPattern(value)) return undefined;
+    const listsFields = value?.type === 'object' && typeof value.properties === 'object';
+    const isOpen =
+      value?.additionalProperties !== undefined || value?.['x-kubernetes-preserve-unknown-fields'] === true;
+    return listsFields && !isOpen ? { ...value, additionalProperties: false } : value;
+  });
 }
 
 /** A pattern that begins with flags. JavaScript has no such patterns. */

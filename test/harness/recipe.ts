@@ -302,11 +302,5 @@ function writeFiles(t: TestContext, server: SimulatedServer): string {
 
 /** Replaces every string of the config. */
 function rewrite(config: RecipeConfig, change: (value: string) => string): RecipeConfig {
-  const walk = (value: unknown): unknown => {
-    if (typeof value === 'string') return change(value);
-    if (Array.isArray(value)) return value.map(walk);
-    if (typeof value !== 'object' || value === null) return value;
-    return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, walk(part)]));
-  };
-  return walk(config) as RecipeConfig;
+  return JSON.parse(JSON.stringify(config), (_key, value) => (typeof value === 'string' ? change(value) : value));
 }

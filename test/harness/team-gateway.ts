@@ -17,8 +17,7 @@ export async function startTeamGateway(t: TestContext, routesBy: 'match' | 'name
   const base = temporaryFolder(t);
   const folders = { billing: join(base, 'billing'), support: join(base, 'support') };
   const [files, trustDir] = [join(base, 'files'), join(base, 'trust')];
-  await Promise.all([files, trustDir].map((folder) => mkdir(folder)));
-  await Promise.all(Object.values(folders).map((folder) => mkdir(folder)));
+  await Promise.all([files, trustDir, ...Object.values(folders)].map((folder) => mkdir(folder)));
   const team = await startFakeUpstream(t, echo);
   const secret = writerInto(base)('secret', DECISION_SECRET);
   const entry = {

@@ -143,14 +143,17 @@ export function registerInputTools(server: McpServer): void {
     if (roots !== undefined) return text(`${roots.length} roots: ${JSON.stringify(roots)}`);
     return inputRequired({ inputRequests: { client_roots: inputRequired.listRoots() } });
   });
-  register('request_state', async (context) => {
-    const confirmed = replyTo(context, 'confirm') !== undefined && context.mcpReq.requestState() !== undefined;
-    return confirmed ? text('state-ok') : confirm();
-  });
-  register('tampered_state', async (context) => {
-    const confirmed = replyTo(context, 'confirm') !== undefined && context.mcpReq.requestState() !== undefined;
-    return confirmed ? text('integrity-ok') : confirm();
-  });
+  for (const [name, confirmation] of [
+    ['request_state', 'state-ok'],
+    ['tampered_state', 'integrity-ok'],
+  ] as const) {
+    register(name, async (context) => {
+      const isConfirmed = replyTo(context, 'confirm') !== undefined && context.mcpReq.requestState() !== undefined;
+      if (isConfirmed) return text(confirmation);
+      const inputRequests = { confirm: ask('Please confirm', 'ok', 'boolean') };
+      return inputRequired({ inputRequests, requestState: await stateCodec.mint({ round: 1 }) });
+    });
+  }
   register('multiple_inputs', async (context) => {
     const { inputResponses: given } = context.mcpReq;
     const [name, greeting] = [replyTo(context, 'user_name')?.name, textOf(given?.greeting)];
@@ -195,11 +198,6 @@ export function registerInputTools(server: McpServer): void {
       ? inputRequired({ inputRequests: { answer: askModel('Say pong') } })
       : text('sampled'),
   );
-}
-
-async function confirm() {
-  const inputRequests = { confirm: ask('Please confirm', 'ok', 'boolean') };
-  return inputRequired({ inputRequests, requestState: await stateCodec.mint({ round: 1 }) });
 }
 
 function textOf(response: unknown): string | undefined {

@@ -9,6 +9,7 @@ import {
 import { classifyInboundRequest, createMcpHandler, McpServer } from '@modelcontextprotocol/server';
 import type { JWTPayload } from 'jose';
 import { createBearerGate } from '../bearer-gate.ts';
+import { receiveRequest } from '../fake-upstream.ts';
 import { type HttpServerOptions, startHttpServer } from '../http-server.ts';
 import type { Lifetime } from '../lifetime.ts';
 import { registerConversingTools, registerInputTools, registerPrompts, stateCodec } from './asking-tools.ts';
@@ -100,27 +101,15 @@ export async function startMcpBackend(t: Lifetime, options: McpBackendOptions) {
 }
 
 function receive(request: IncomingMessage, response: ServerResponse) {
-  const { method = '', url = '', headers, rawHeaders, headersDistinct } = request;
-  const gone = new Promise<void>((resolve) => {
-    response.once('close', () => {
-      received.status = response.statusCode;
-      if (!response.writableFinished) resolve();
-    });
-  });
-  const authorization = headersDistinct.authorization ?? [];
   const received = {
-    method,
-    url,
-    headers,
-    /** Alternating names and values, as received. */
-    rawHeaders,
-    authorization,
+    ...receiveRequest(request, response),
     /** The claims of the bearer token; undefined if it was refused. */
     claims: undefined as JWTPayload | undefined,
     status: 0,
-    /** Settles when the client disconnects before the response is complete. */
-    gone,
   };
+  response.once('close', () => {
+    received.status = response.statusCode;
+  });
   return received;
 }
 
