@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -120,7 +121,8 @@ export async function startCambist(t: Lifetime, options: CambistOptions) {
     env: { ...process.env, ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
-  const exit = exitOf(child);
+  // Unlike `exit`, `close` follows the end of the output.
+  const exit: Promise<ProcessExit> = once(child, 'close').then(([code, signal]) => ({ code, signal }));
   const output = recordOutput(child);
   const close = async () => {
     await stop(child, exit);
@@ -165,14 +167,6 @@ const launchBuilt: Launch = async (configFile) => [process.execPath, BUILT_PROGR
 function asText(content: ConfigContent): string {
   if (typeof content === 'string') return content;
   return stringify({ version: 1, listen: '127.0.0.1:0', admin: '127.0.0.1:0', ...content });
-}
-
-function exitOf(child: ChildProcess): Promise<ProcessExit> {
-  return new Promise((resolve, reject) => {
-    child.once('error', reject);
-    // Unlike `exit`, `close` follows the end of the output.
-    child.once('close', (code, signal) => resolve({ code, signal }));
-  });
 }
 
 async function stop(child: ChildProcess, exit: Promise<ProcessExit>): Promise<void> {

@@ -1,5 +1,6 @@
 import { randomInt } from 'node:crypto';
 import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
 import { createServer, type IncomingMessage, type RequestListener } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo, Server as NetServer } from 'node:net';
@@ -47,11 +48,9 @@ function tlsOptions(tls: ServerTls): { key: string; cert: string; ca?: string; r
   return clientCa === undefined ? { key, cert } : { key, cert, ca: clientCa, requestCert: true };
 }
 
-export function listen(server: NetServer, port = 0, host = '127.0.0.1'): Promise<AddressInfo> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(port, host, () => resolve(server.address() as AddressInfo));
-  });
+export async function listen(server: NetServer, port = 0, host = '127.0.0.1'): Promise<AddressInfo> {
+  await once(server.listen(port, host), 'listening');
+  return server.address() as AddressInfo;
 }
 
 export function closeServer(server: NetServer): Promise<void> {

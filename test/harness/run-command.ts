@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import type { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
@@ -30,10 +31,7 @@ export async function runProgram(program: string, args: readonly string[], optio
     stdio: 'pipe',
     ...(cwd === undefined ? {} : { cwd }),
   });
-  const exited = new Promise<number | null>((resolve, reject) => {
-    child.once('error', reject);
-    child.once('exit', resolve);
-  });
+  const exited: Promise<number | null> = once(child, 'exit').then(([code]) => code);
   // A command that does not read its input can exit before the input is written.
   child.stdin.on('error', () => {});
   child.stdin.end(input);
