@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import type { Finding, FindingCode } from '../../../src/doctor/finding.ts';
 import type { ErrorCode } from '../../../src/error-catalogue.ts';
 import { SDK_V1 } from '../../harness/agent-client.ts';
-import { type CambistProcess, startCambist } from '../../harness/cambist-process.ts';
+import { startCambist } from '../../harness/cambist-process.ts';
 import { TOKEN_TIMEOUT } from '../../harness/fake-authorization-server.ts';
 import { assertProblem, type CallResponse, call } from '../../harness/http-call.ts';
 import { createLeakWatch } from '../../harness/leaks.ts';
@@ -42,21 +43,12 @@ export function basicAuth(directory: string, file: string) {
   return { method: 'client_secret_basic', client_secret: { file: join(directory, file) } };
 }
 
-interface Finding {
-  readonly severity: 'ok' | 'warning' | 'error';
-  readonly code: string;
-  readonly what: string;
-  readonly why?: string;
-  readonly fix?: string;
-  readonly claims?: Record<string, unknown>;
-}
-
 /** A mistake in a setup, the error that callers get, and the finding of `cambist doctor`, with its texts. */
 interface Mistake extends Partial<Readonly<Record<'fix' | 'why' | 'what', RegExp>>> {
   readonly mistake: string;
   readonly route: string;
   readonly code: ErrorCode;
-  readonly finding: string;
+  readonly finding: FindingCode;
   /** The default signs in. */
   readonly token?: () => Promise<string>;
 }
@@ -77,10 +69,7 @@ export async function startAgent(
   config: (directory: string) => Readonly<Record<string, unknown>>,
   issue: () => Promise<string>,
 ) {
-  const cambist: CambistProcess = await startCambist(
-    { after },
-    { files, config: (directory) => patient(config(directory)) },
-  );
+  const cambist = await startCambist({ after }, { files, config: (directory) => patient(config(directory)) });
   await cambist.ready();
   const leaks = createLeakWatch();
   for (const secret of Object.values(files)) leaks.remember(secret);

@@ -20,14 +20,8 @@ after(lifetime.close);
 const program = await installZitadelOidc();
 const address = `127.0.0.1:${await freePort()}`;
 const issuer = `http://${address}`;
-lifetime.keep(
-  await startServer({
-    command: program,
-    args: [address],
-    cwd: dirname(program),
-    readyUrl: `${issuer}/.well-known/openid-configuration`,
-  }),
-);
+const readyUrl = `${issuer}/.well-known/openid-configuration`;
+lifetime.keep(await startServer({ command: program, args: [address], cwd: dirname(program), readyUrl }));
 const backends: McpBackend[] = [];
 for (const name of AUDIENCES) {
   backends.push(await startMcpBackend(lifetime, { issuer, jwksUri: `${issuer}/keys`, name, resource: name }));
