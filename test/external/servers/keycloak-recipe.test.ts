@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { after, before, type TestContext, test } from 'node:test';
+import { after, type TestContext, test } from 'node:test';
 import { parse } from 'yaml';
 import { startCambist } from '../../harness/cambist-process.ts';
 import { type FakeAuthorizationServer, startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
@@ -10,25 +10,19 @@ import { call } from '../../harness/http-call.ts';
 import { keepParts, temporaryFolder } from '../../harness/lifetime.ts';
 import { type McpBackend, startMcpBackend } from '../../harness/mcp-fixture/server.ts';
 import { fencedBlocks } from '../../harness/pages.ts';
-import { BUILT_PROGRAM, runCommand, runProgram } from '../../harness/run-command.ts';
-import { ADMIN, JAVA_OPTIONS, type Keycloak, startKeycloak } from './keycloak.ts';
+import { BUILT_PROGRAM, runCommand, runProgram, succeeded } from '../../harness/run-command.ts';
+import { ADMIN, JAVA_OPTIONS, startKeycloak } from './keycloak.ts';
 import { USER } from './keycloak-realms.ts';
 
-let folder: string;
-let keycloak: Keycloak;
-const backends = new Map<string, McpBackend>();
 const lifetime = keepParts();
-
-before(async () => {
-  folder = temporaryFolder(lifetime);
-  keycloak = lifetime.keep(await startKeycloak([], { KC_FEATURES: 'identity-assertion-jwt' }));
-  for (const name of ['github-mcp', 'warehouse-mcp']) {
-    const trust = { issuer: keycloak.issuer('agents'), jwksUri: keycloak.jwksUri('agents') };
-    backends.set(name, await startMcpBackend(lifetime, { name, resource: name, ...trust }));
-  }
-});
-
 after(lifetime.close);
+const folder = temporaryFolder(lifetime);
+const keycloak = lifetime.keep(await startKeycloak([], { KC_FEATURES: 'identity-assertion-jwt' }));
+const backends = new Map<string, McpBackend>();
+for (const name of ['github-mcp', 'warehouse-mcp']) {
+  const trust = { issuer: keycloak.issuer('agents'), jwksUri: keycloak.jwksUri('agents') };
+  backends.set(name, await startMcpBackend(lifetime, { name, resource: name, ...trust }));
+}
 
 /** Matches the shell blocks that call Keycloak or cambist, or that make a key. */
 const RUNNABLE = /kcadm\.sh|--subject-token-file|add_audience|openssl/;
@@ -38,19 +32,15 @@ async function follow(page: string, local = atTestServers): Promise<string> {
   const text = await readFile(`config/recipes/${page}`, 'utf8');
   const blocks = fencedBlocks(text, 'sh').filter((block) => RUNNABLE.test(block));
   const script = [`cambist() { node ${BUILT_PROGRAM} "$@"; }`, ...blocks].join('\n');
-  const { code, stdout, stderr } = await runProgram('bash', ['-euo', 'pipefail', '-c', local(script)], {
-    cwd: folder,
-    env: {
-      PATH: `${keycloak.bin}:${process.env.PATH}`,
-      HOME: folder,
-      // kcadm.sh reads them. It starts Java for each command.
-      KC_OPTS: JAVA_OPTIONS,
-      KC_CLI_PASSWORD: ADMIN.password,
-      ALICE_PASSWORD: USER.password,
-    },
-  });
-  assert.equal(code, 0, `${stdout}\n${stderr}`);
-  return stdout;
+  const env = {
+    PATH: `${keycloak.bin}:${process.env.PATH}`,
+    HOME: folder,
+    // kcadm.sh reads them. It starts Java for each command.
+    KC_OPTS: JAVA_OPTIONS,
+    KC_CLI_PASSWORD: ADMIN.password,
+    ALICE_PASSWORD: USER.password,
+  };
+  return succeeded(await runProgram('bash', ['-euo', 'pipefail', '-c', local(script)], { cwd: folder, env }));
 }
 
 /** Points a text of the docs to the servers and files of this test. */
@@ -68,9 +58,7 @@ async function writeRecipe(name: string, change = (text: string) => text): Promi
 }
 
 async function doctor(...args: string[]): Promise<string> {
-  const { code, stdout } = await runCommand(['doctor', '--config', 'cambist.yaml', ...args], { cwd: folder });
-  assert.equal(code, 0, stdout);
-  return stdout;
+  return succeeded(await runCommand(['doctor', '--config', 'cambist.yaml', ...args], { cwd: folder }));
 }
 
 test('the commands of the Keycloak page set up an exchange that doctor accepts', async () => {
