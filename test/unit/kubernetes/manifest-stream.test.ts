@@ -20,7 +20,8 @@ test('keeps comments, quotes, numbers and the order of keys, and every byte of a
   for (const index of [0, 2, 3]) assert.equal(documents(text)[index], documents(STREAM)[index]);
 });
 
-test('indents lists as the document does', () => {
+test('indents lists and ends lines as the document does', () => {
+  assert.doesNotMatch(injectText(STREAM.replaceAll('\n', '\r\n')).text, /[^\r]\n/);
   assert.match(injectText(STREAM).text, /\n {6}volumes:\n {6}- name: cambist-config\n {8}configMap:\n/);
   const indented = injectText('kind: Pod\napiVersion: v1\nspec:\n    containers:\n        - name: a\n').text;
   assert.match(indented, /\n {4}initContainers:\n {8}- name: cambist\n/);
