@@ -27,8 +27,8 @@ export interface Logger extends Record<'fatal' | 'error' | 'warn' | 'info' | 'de
   writeLine(line: string): void;
 }
 
-/** Characters in a batch of lines. A write for every line would cost a busy proxy more than the line itself. */
-const BATCH_LENGTH = 8 * 1024;
+/** Characters in a batch of lines. Half of what a pipe holds, so that a reader that keeps up gets each batch in one write. */
+const BATCH_LENGTH = 32 * 1024;
 /** A person reads each line as it is written. */
 const EACH_LINE = 1;
 
