@@ -56,8 +56,12 @@ export function verificationFinding({ rules, token, show, verdict }: UnverifiedT
     );
   }
   if (!isFor(claims, audience)) {
-    const stated = listed([claims.aud ?? []].flat(), show);
-    const what = `the audience of the subject token is ${stated}, but subject_token.verify requires ${listed([audience].flat())}`;
+    const stated = [claims.aud ?? []].flat();
+    const has =
+      stated.length === 0
+        ? 'the subject token has no audience'
+        : `the audience of the subject token is ${listed(stated, show)}`;
+    const what = `${has}, but subject_token.verify requires ${listed([audience].flat())}`;
     return problem('verify_audience_differs', what, {
       why: "the default of verify.audience is the client_id at the route's authorization server",
       fix: "configure the issuer to add it to the callers' tokens (Keycloak: an audience mapper), or set subject_token.verify.audience to their audience",

@@ -124,7 +124,7 @@ const UNVERIFIED: readonly (readonly [when: string, given: Given, finds: string,
     'verify_audience_differs',
     /is "docs", "7", but subject_token\.verify requires "cambist", "agents".*audience mapper/,
   ],
-  ['no audience', { claims: { iss: ISSUER } }, 'verify_audience_differs', /is none/],
+  ['no audience', { claims: { iss: ISSUER } }, 'verify_audience_differs', /^the subject token has no audience, but/],
   ['a shared secret', { header: { alg: 'HS256' } }, 'verify_algorithm_refused', /"HS256".*RS256 or ES256/],
   ['no signature', { header: { alg: 'none' } }, 'verify_algorithm_refused', /"none"/],
   [
