@@ -157,7 +157,8 @@ test('a rollout of agents behind inbound loses no request of a caller', async (t
     command: ['node', '-e', SERVER],
     ports: [{ name: 'http', containerPort: 8080 }],
     readinessProbe: { httpGet: { path: '/', port: 'http' }, periodSeconds: 1 },
-    lifecycle: { preStop: { sleep: { seconds: 10 } } },
+    // Longer than on the page: on a busy machine, kube-proxy can take more than five seconds to lead callers elsewhere.
+    lifecycle: { preStop: { sleep: { seconds: 20 } } },
   };
   const template = { metadata: { labels }, spec: nodePod('agent', { container }).spec };
   const spec = { replicas: 2, selector: { matchLabels: labels }, template };

@@ -4,7 +4,11 @@ import { join } from 'node:path';
 import { after, type TestContext, test } from 'node:test';
 import { parse } from 'yaml';
 import { startCambist } from '../../harness/cambist-process.ts';
-import { type FakeAuthorizationServer, startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
+import {
+  type FakeAuthorizationServer,
+  startFakeAuthorizationServer,
+  TOKEN_TIMEOUT,
+} from '../../harness/fake-authorization-server.ts';
 import { echo, startFakeUpstream } from '../../harness/fake-upstream.ts';
 import { call } from '../../harness/http-call.ts';
 import { keepParts, temporaryFolder } from '../../harness/lifetime.ts';
@@ -52,9 +56,15 @@ function atTestServers(text: string): string {
   );
 }
 
+/** Reads a recipe. Keycloak may be slow on a busy machine. */
+async function patientRecipe(name: string): Promise<string> {
+  const text = await readFile(`config/${name}`, 'utf8');
+  return text.replace(/^( *)client_id:/gm, `$1timeout: ${TOKEN_TIMEOUT}\n$&`);
+}
+
 /** Writes a recipe with its changes as the config of the next command. */
 async function writeRecipe(name: string, change = (text: string) => text): Promise<void> {
-  await writeFile(join(folder, 'cambist.yaml'), atTestServers(change(await readFile(`config/${name}`, 'utf8'))));
+  await writeFile(join(folder, 'cambist.yaml'), atTestServers(change(await patientRecipe(name))));
 }
 
 async function doctor(...args: string[]): Promise<string> {
@@ -75,6 +85,9 @@ test('the commands of the workloads page set up client credentials and a signed 
       .replace(/^ *key_id:.*\n/m, '')
       .concat('    audience: github-mcp\n'),
   );
+  // That of the other page may be too old now.
+  const { accessToken } = await keycloak.signIn('agents', 'agent', USER);
+  await writeFile(join(folder, 'token'), accessToken);
   assert.match(await doctor('--subject-token-file', 'token'), /aud: "github-mcp"/);
   await writeRecipe('client-credentials.yaml', (text) =>
     text.replace('scope: warehouse:read', 'audience: warehouse-mcp'),
@@ -113,7 +126,7 @@ test('the commands of the ID-JAG page make Keycloak accept ID-JAGs, each of them
       .replaceAll('https://auth.github-mcp.example.com', keycloak.url)
       .replaceAll('https://github-mcp.example.com/mcp', `${backend.url}/mcp`)
       .replaceAll('/var/run/secrets/cambist', folder);
-  const recipe = local(await readFile('config/id-jag.yaml', 'utf8'))
+  const recipe = local(await patientRecipe('id-jag.yaml'))
     .replace(`issuer: ${keycloak.url}\n`, `issuer: ${keycloak.issuer('github')}\n`)
     .concat('\nlisten: 127.0.0.1:0\nadmin: 127.0.0.1:0\n');
   await writeFile(join(folder, 'cambist.yaml'), recipe);
