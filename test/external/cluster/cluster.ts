@@ -213,7 +213,9 @@ async function prepareApiServer(
       `--service-cluster-ip-range=${services}`,
     ];
     const ready = { readyUrl: `${url}/readyz`, ca: authority.cert, startTimeoutMs: START_TIMEOUT_MS };
-    return startServer({ command, args, cwd: folder, ...ready });
+    const once = () => startServer({ command, args, cwd: folder, ...ready });
+    // On a busy machine one of its own hooks can time out. It then exits, and expects to be started again.
+    return once().catch(once);
   };
   const addSigningKey = async (): Promise<void> => {
     const name = `signer-${signers.length}`;

@@ -96,7 +96,7 @@ test('a revocation waits while the store is away, and a new replica waits for it
 
   // Without its data: replicas write everything again.
   await store.restartEmpty();
-  await waitUntilRefused(() => call(1, bob), RECONNECT_MS);
+  await waitUntilRefused(() => call(1, bob));
   await waitUntilReady(late);
   await eventually('the late one knows both', async () => (await revocationsOf(late)).in_force === 4, RECONNECT_MS);
   assert.deepEqual([await call(2, alice), await call(2, bob)], [401, 401]);
@@ -120,7 +120,7 @@ test('a logout is accepted while the store hangs, and shared when it responds ag
   assert.deepEqual([await call(0, alice), await call(1, alice)], [401, 200]);
   assert.equal((await revocationsOf(apps[0])).unshared, 2);
   store.resume();
-  await waitUntilRefused(() => call(1, alice), RECONNECT_MS);
+  await waitUntilRefused(() => call(1, alice));
   await waitUntilInSync(apps);
 });
 
@@ -136,7 +136,7 @@ test('a replica that stops while the store is away waits for it, and writes a lo
   await eventually('it waits', () => apps[0]?.logText().includes('waiting for the shared cache') === true);
   await store.restartEmpty();
   await stopping;
-  await waitUntilRefused(() => call(1, alice), RECONNECT_MS);
+  await waitUntilRefused(() => call(1, alice));
 });
 
 test('while the store is away, each replica gets a polled event from the transmitter', async (t) => {

@@ -67,7 +67,7 @@ export async function startRevoking(
 }
 
 /** Waits until a call is refused. */
-export async function waitUntilRefused(call: () => Promise<number>, limitMs?: number): Promise<void> {
+export async function waitUntilRefused(call: () => Promise<number>, limitMs = RECONNECT_MS): Promise<void> {
   await eventually('the token is refused', async () => (await call()) === 401, limitMs);
 }
 
