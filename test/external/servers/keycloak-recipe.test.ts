@@ -85,7 +85,7 @@ test('the commands of the workloads page set up client credentials and a signed 
       .replace(/^ *key_id:.*\n/m, '')
       .concat('    audience: github-mcp\n'),
   );
-  // That of the other page may be too old now.
+  // The token of the Keycloak page may have expired.
   const { accessToken } = await keycloak.signIn('agents', 'agent', USER);
   await writeFile(join(folder, 'token'), accessToken);
   assert.match(await doctor('--subject-token-file', 'token'), /aud: "github-mcp"/);
