@@ -181,6 +181,8 @@ async function fetchMetadata<T>(
     } catch (cause) {
       seen?.push({ url, response: undefined, error: cause });
       passing ??= notFetched(name, `its metadata at ${url}`, beyondLimit, cause);
+      // The time is for both URLs.
+      if (isTimeout(cause)) break;
       continue;
     }
     seen?.push({ url, response, error: undefined });
