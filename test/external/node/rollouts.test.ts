@@ -85,14 +85,15 @@ test('a rollout of the gateway loses no request by TLS, and no decision', async 
   await node.write('tls.crt', cert);
   await node.write('tls.key', key);
   await run(`kubectl -n ${namespace} create secret tls cambist-gateway-tls --cert tls.crt --key tls.key
-    kubectl create namespace team-a && kubectl -n team-a create serviceaccount billing`);
-  t.after(() => run('kubectl delete namespace team-a --wait=false'));
-  const agentToken = (await run('kubectl -n team-a create token billing --audience cambist')).trim();
+    kubectl -n ${namespace} create serviceaccount billing`);
+  const agentToken = (await run(`kubectl -n ${namespace} create token billing --audience cambist`)).trim();
   const objects = parseAllDocuments(await run('kubectl kustomize deploy/gateway/agents')).map((each) => each.toJS());
   const config = objects.find(({ kind }) => kind === 'ConfigMap').data;
   const file = '/var/run/secrets/cambist/decisions';
   const [http, grpc] = [8182, 8183].map((port) => ({ listen: `0.0.0.0:${port}`, secret: { file } }));
-  config['cambist.yaml'] += stringify({ decisions: { http, grpc } });
+  // Another test creates and deletes the namespace of the page.
+  const ofAgent = config['cambist.yaml'].replace('team-a/billing', `${namespace}/billing`);
+  config['cambist.yaml'] = ofAgent + stringify({ decisions: { http, grpc } });
   const ports = [8180, 8182, 8183].map((port) => ({ name: `port-${port}`, port }));
   objects.find(({ kind }) => kind === 'Service').spec.ports = ports;
   await node.write('gateway-agents.yaml', objects.map((each) => stringify(each)).join('---\n'));
